@@ -1,0 +1,235 @@
+//! Records as they come from Kafka: bytes of one topic partition in one arena, never one object a record.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::ids::TopicPartition;
+use crate::offsets::{Offset, OffsetRange};
+
+/// A contiguous range of one topic partition, with the records that it holds.
+///
+/// The range may be wider than the records in it: transaction markers and compacted records have
+/// offsets and no payload. All per-record vectors have the same length, one entry a record.
+#[derive(Clone)]
+pub struct RawRecords {
+    topic_partition: TopicPartition,
+    range: OffsetRange,
+    values: Bytes,
+    /// End of each value in `values`; it starts where the previous one ends.
+    value_ends: Vec<u32>,
+    /// True where Kafka's value is null: a tombstone, which is not an empty value.
+    tombstones: Vec<bool>,
+    offsets: Vec<i64>,
+    timestamps_ms: Vec<i64>,
+}
+
+impl RawRecords {
+    /// Where the records come from.
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.topic_partition
+    }
+
+    /// The offsets that these records account for.
+    pub fn range(&self) -> OffsetRange {
+        self.range
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// True if the range holds no record (it still accounts for its offsets).
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Bytes of payload.
+    pub fn value_bytes(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The value of a record, or `None` for a tombstone. Panics if `record` is out of bounds.
+    pub fn value(&self, record: usize) -> Option<&[u8]> {
+        (!self.tombstones[record]).then(|| &self.values[self.value_span(record)])
+    }
+
+    /// The same value without a copy, to be kept beyond this batch. Empty for a tombstone.
+    pub fn value_shared(&self, record: usize) -> Bytes {
+        self.values.slice(self.value_span(record))
+    }
+
+    /// The records' offsets.
+    pub fn offsets(&self) -> &[i64] {
+        &self.offsets
+    }
+
+    /// The records' own timestamps, in milliseconds since 1970 UTC; -1 where the producer set none.
+    pub fn timestamps_ms(&self) -> &[i64] {
+        &self.timestamps_ms
+    }
+
+    fn value_span(&self, record: usize) -> std::ops::Range<usize> {
+        let start = if record == 0 { 0 } else { self.value_ends[record - 1] };
+        start as usize..self.value_ends[record] as usize
+    }
+}
+
+impl fmt::Debug for RawRecords {
+    /// Names the range and not the payload: payload does not belong into logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawRecords({} {}, {} records)", self.topic_partition, self.range, self.len())
+    }
+}
+
+/// Collects records of one topic partition until they are handed over.
+#[derive(Debug)]
+pub struct RawRecordsBuilder {
+    topic_partition: TopicPartition,
+    start: Offset,
+    next: Offset,
+    values: Vec<u8>,
+    value_ends: Vec<u32>,
+    tombstones: Vec<bool>,
+    offsets: Vec<i64>,
+    timestamps_ms: Vec<i64>,
+}
+
+impl RawRecordsBuilder {
+    /// Starts a range at the next offset to read.
+    pub fn new(topic_partition: TopicPartition, start: Offset) -> Self {
+        Self {
+            topic_partition,
+            start,
+            next: start,
+            values: Vec::new(),
+            value_ends: Vec::new(),
+            tombstones: Vec::new(),
+            offsets: Vec::new(),
+            timestamps_ms: Vec::new(),
+        }
+    }
+
+    /// Appends a record and moves the range's end behind it.
+    ///
+    /// Returns false, and takes nothing, if the record lies before the range's end: it is already
+    /// accounted for. The arena holds up to 4 GiB; callers hand over long before that.
+    pub fn push(&mut self, offset: Offset, timestamp_ms: i64, value: Option<&[u8]>) -> bool {
+        if offset < self.next {
+            return false;
+        }
+        self.values.extend_from_slice(value.unwrap_or_default());
+        self.value_ends.push(self.values.len() as u32);
+        self.tombstones.push(value.is_none());
+        self.offsets.push(offset.get());
+        self.timestamps_ms.push(timestamp_ms);
+        self.next = offset.next();
+        true
+    }
+
+    /// Moves the range's end over offsets that hold no record. Never moves back.
+    pub fn skip_to(&mut self, next: Offset) {
+        self.next = self.next.max(next);
+    }
+
+    /// The next offset to read.
+    pub fn next(&self) -> Offset {
+        self.next
+    }
+
+    /// Bytes held, payload and bookkeeping.
+    pub fn bytes(&self) -> usize {
+        self.values.len() + self.offsets.len() * 21
+    }
+
+    /// Number of records held.
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// True if nothing has been accounted for since the last hand-over.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.next
+    }
+
+    /// Hands over what was collected and goes on behind it.
+    pub fn take(&mut self) -> RawRecords {
+        let following = Self::new(self.topic_partition.clone(), self.next);
+        let full = std::mem::replace(self, following);
+        let range = OffsetRange::new(full.start, full.next);
+        RawRecords {
+            topic_partition: full.topic_partition,
+            // `next` starts at `start` and only grows.
+            range: range.unwrap_or_else(|| unreachable!("a range that runs backwards")),
+            values: full.values.into(),
+            value_ends: full.value_ends,
+            tombstones: full.tombstones,
+            offsets: full.offsets,
+            timestamps_ms: full.timestamps_ms,
+        }
+    }
+}
+
+/// Where one record stands in Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The topic partition.
+    pub topic_partition: TopicPartition,
+    /// The record's offset.
+    pub offset: Offset,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} offset {}", self.topic_partition, self.offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TopicId;
+
+    fn builder(start: i64) -> RawRecordsBuilder {
+        let topic_partition =
+            TopicPartition { topic: "orders".into(), topic_id: TopicId::Unavailable, partition: 0 };
+        RawRecordsBuilder::new(topic_partition, Offset::new(start).unwrap())
+    }
+
+    fn at(offset: i64) -> Offset {
+        Offset::new(offset).unwrap()
+    }
+
+    #[test]
+    fn a_range_covers_the_holes_between_its_records() {
+        let mut builder = builder(10);
+        assert!(builder.push(at(12), 1, Some(b"a")));
+        assert!(builder.push(at(15), 2, Some(b"bc")));
+        builder.skip_to(at(20));
+        let records = builder.take();
+        assert_eq!(records.range(), OffsetRange::new(at(10), at(20)).unwrap());
+        assert_eq!(records.offsets(), [12, 15]);
+        assert_eq!(records.value(1), Some(&b"bc"[..]));
+        assert_eq!(builder.take().range(), OffsetRange::new(at(20), at(20)).unwrap());
+    }
+
+    #[test]
+    fn a_record_that_is_already_accounted_for_is_refused() {
+        let mut builder = builder(10);
+        assert!(!builder.push(at(9), 1, Some(b"a")));
+        assert!(builder.push(at(10), 1, Some(b"a")));
+        assert!(!builder.push(at(10), 1, Some(b"a")));
+        assert_eq!(builder.take().len(), 1);
+    }
+
+    #[test]
+    fn a_tombstone_is_not_an_empty_value() {
+        let mut builder = builder(0);
+        builder.push(at(0), 1, None);
+        builder.push(at(1), 1, Some(b""));
+        let records = builder.take();
+        assert_eq!(records.value(0), None);
+        assert_eq!(records.value(1), Some(&b""[..]));
+    }
+}

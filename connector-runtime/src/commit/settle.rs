@@ -1,0 +1,67 @@
+//! What follows from a table's answer: a pure decision.
+
+use connector_api::Error;
+use connector_api::offsets::OffsetCheckpoint;
+use connector_api::outcome::{CommitOutcome, CommitReceipt, Conflict};
+use connector_api::staged::StagedCommit;
+
+/// How a round ends.
+#[derive(Debug)]
+pub enum Settle {
+    /// Its rows are visible.
+    Settled(CommitReceipt),
+    /// It is dropped. Its topic partitions are read again from where the table stands.
+    Reseek {
+        /// Where the table stands, as far as the answer says; the rest stands where the round started.
+        stored: OffsetCheckpoint,
+        /// Why, for the log.
+        why: &'static str,
+    },
+    /// It is dropped, and the table is opened again: its columns are no longer those of the files.
+    Reopen(Conflict),
+    /// The connector stops with this error.
+    Stop(Error),
+}
+
+/// Decides how a round ends.
+///
+/// | answer | end |
+/// |---|---|
+/// | `Committed`, `AlreadyCommitted` | settled |
+/// | `Fenced` | dropped, read on from the stored offsets: somebody else has committed these records |
+/// | `RolledBack` | stop: the table forgot records that it had confirmed, a person must decide |
+/// | `Conflicted`, altered | dropped, table opened again, records decoded for its new columns |
+/// | `Conflicted`, replaced | stop: the table is another one, a person must decide |
+pub fn settle(outcome: CommitOutcome, commit: &StagedCommit) -> Settle {
+    match outcome {
+        CommitOutcome::Committed(receipt) | CommitOutcome::AlreadyCommitted(receipt) => {
+            Settle::Settled(receipt)
+        }
+        CommitOutcome::Fenced { stored } => Settle::Reseek { stored, why: "another worker is ahead" },
+        CommitOutcome::RolledBack { stored } => Settle::Stop(rolled_back(commit, &stored)),
+        CommitOutcome::Conflicted { cause: Conflict::TableAltered } => {
+            Settle::Reopen(Conflict::TableAltered)
+        }
+        CommitOutcome::Conflicted { cause: Conflict::TableReplaced } => Settle::Stop(Error::decision(
+            "the table was dropped and created again while the connector ran; its rows and offsets are gone. \
+             Start the connector again to fill the new table from `start_at`",
+        )),
+    }
+}
+
+fn rolled_back(commit: &StagedCommit, stored: &OffsetCheckpoint) -> Error {
+    let behind: Vec<String> = commit
+        .delta()
+        .iter()
+        .filter(|(tp, range)| stored.next(tp) != Some(range.start()))
+        .map(|(tp, range)| match stored.next(tp) {
+            Some(next) => format!("{tp}: the table stands at offset {next}, we had committed up to {}", range.start()),
+            None => format!("{tp}: the table no longer knows it, we had committed up to {}", range.start()),
+        })
+        .collect();
+    Error::decision(format!(
+        "the table went back behind what it had confirmed ({}). Was it restored to an older version? \
+         Start the connector again to read on from where the table stands now",
+        behind.join("; ")
+    ))
+}

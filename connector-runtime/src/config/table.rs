@@ -1,0 +1,213 @@
+//! The section `table`: where rows go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use connector_api::config::{Compression, Secret, SettingError, SinkFactory, TableSettings};
+
+use super::columns;
+use super::node::{Node, Value};
+use super::plan::TablePlan;
+use super::report::MASK;
+use super::section::{Field, Key, Section, key, later, nearest};
+
+/// Formats of later versions; what the registry has is added.
+pub(super) const KEYS: &[Key] = &[
+    key("storage"),
+    later("parquet", "use `delta`, whose data files are Parquet"),
+    later("iceberg", "use `delta`"),
+];
+pub(super) const FORMAT_KEYS: &[Key] = &[key("location"), key("partition_by"), key("properties")];
+
+/// What a table is made of besides its own section.
+pub(super) struct Context<'a> {
+    pub(super) sinks: &'a [Arc<dyn SinkFactory>],
+    /// Absent where it could not be read.
+    pub(super) compression: Option<Compression>,
+    /// The declared columns, where there are some.
+    pub(super) columns: Option<&'a Schema>,
+}
+
+/// Reads the section and lets the format's factory check it.
+pub(super) fn read(field: Field<'_>, context: &Context<'_>) -> Option<TablePlan> {
+    let mut keys: Vec<Key> = context.sinks.iter().map(|sink| key(sink.format())).collect();
+    keys.extend(KEYS.iter().filter(|key| !context.sinks.iter().any(|sink| sink.format() == key.name)));
+    let section = Section::open(field.clone(), &keys)?;
+    let storage = storage(&section);
+    let (factory, format) = format(&section, context.sinks)?;
+    let format = Section::open(format, FORMAT_KEYS)?;
+    let location = location(&format);
+    let partition_by = partition_by(&format, context.columns);
+    let properties = properties(&format);
+    let settings = TableSettings {
+        location: location?,
+        partition_by: partition_by?,
+        properties: properties?,
+        storage: storage?,
+        compression: context.compression?,
+    };
+    match factory.sink(&settings) {
+        Ok(sink) => Some(TablePlan { format: factory.format(), settings, sink }),
+        Err(errors) => {
+            errors.iter().for_each(|error| report(&field, error));
+            None
+        }
+    }
+}
+
+/// `delta`: the table's format, one of those that this build has.
+fn format<'a, 's>(
+    section: &Section<'a>,
+    sinks: &'s [Arc<dyn SinkFactory>],
+) -> Option<(&'s Arc<dyn SinkFactory>, Field<'a>)> {
+    let mut found = sinks.iter().filter_map(|sink| Some((sink, section.get(sink.format())?)));
+    let names: Vec<&str> = sinks.iter().map(|sink| sink.format()).collect();
+    let Some(first) = found.next() else {
+        let later = KEYS.iter().filter(|key| key.later.is_some()).any(|key| section.get(key.name).is_some());
+        if !later {
+            let example = "write the table's format and location below `table`, as in `delta: {location: ./data/clicks}`";
+            section.required(names.first().copied().unwrap_or("delta"), example);
+        }
+        return None;
+    };
+    match found.next() {
+        Some((_, second)) => second.reject_key("a table has one format", "keep one of them"),
+        None => Some(first),
+    }
+}
+
+/// `location`: where the table is or is to be made: a path, `file:///path`, or `s3://bucket/prefix`.
+fn location(section: &Section<'_>) -> Option<String> {
+    const HELP: &str = "say where the table is to be: `./data/clicks` or `s3://lake/bronze/clicks`";
+    let field = section.required("location", HELP)?;
+    let text = field.text("./data/clicks")?;
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    if let Some(later) = scheme.filter(|scheme| ["gs", "az", "abfs", "abfss", "adl"].contains(scheme)) {
+        return field.reject(
+            format!("`{later}://` is not supported yet"),
+            "use a path, `file:///path` or `s3://bucket/prefix`, which any S3-compatible store serves",
+        );
+    }
+    if text.contains(['{', '}']) {
+        return field.reject(
+            format!("placeholders in a location are not supported yet, found {}", field.found()),
+            "one connector writes one table: use a connector for each topic",
+        );
+    }
+    if scheme.is_some() && text.contains('@') {
+        return field.reject("a location must not hold credentials", "put them under `table.storage`");
+    }
+    Some(text.to_owned())
+}
+
+/// `partition_by`: the columns whose values choose the folder of a row, for a table that is to be
+/// created; none by default. Their values should be few: a day, a country.
+fn partition_by(section: &Section<'_>, columns: Option<&Schema>) -> Option<Vec<String>> {
+    let Some(field) = section.get("partition_by") else { return Some(Vec::new()) };
+    let mut names: Vec<String> = Vec::new();
+    let mut complete = true;
+    for item in field.items("partition_by: [event_date]")? {
+        match partition_column(&item, columns) {
+            Some(name) if names.contains(&name) => {
+                item.reject::<()>(format!("{} is there twice", item.found()), "keep one of them");
+                complete = false;
+            }
+            Some(name) => names.push(name),
+            None => complete = false,
+        }
+    }
+    if complete && columns.is_some_and(|columns| names.len() == columns.fields().len()) {
+        return field.reject(
+            "all columns are partition columns, and none is left for the files",
+            "partition by few columns with few values, such as a date",
+        );
+    }
+    complete.then_some(names)
+}
+
+fn partition_column(item: &Field<'_>, columns: Option<&Schema>) -> Option<String> {
+    let name = item.text("event_date")?;
+    if name.contains(['(', ')']) {
+        return item.reject(
+            format!("expressions are not supported yet, found {}", item.found()),
+            "name a column, as in `partition_by: [event_date]`",
+        );
+    }
+    let Some(columns) = columns else { return Some(name.to_owned()) };
+    let Ok(column) = columns.field_with_name(name) else {
+        let help = match nearest(name, columns.fields().iter().map(|column| column.name().as_str())) {
+            Some(similar) => format!("did you mean `{similar}`?"),
+            None => format!("declared are {}", columns::describe(columns)),
+        };
+        return item.reject(format!("{} is not among `schema.columns`", item.found()), help);
+    };
+    if !columns::may_partition(column.data_type()) {
+        return item.reject(
+            format!(
+                "a table cannot be partitioned by {}, which is {}",
+                item.found(),
+                connector_api::schema::type_name(column.data_type())
+            ),
+            "partition by a column of type string, boolean, byte, short, int, long or date",
+        );
+    }
+    Some(name.to_owned())
+}
+
+/// `properties`: properties of the table format, such as Delta's `delta.logRetentionDuration`, for
+/// a table that is to be created.
+fn properties(section: &Section<'_>) -> Option<BTreeMap<String, String>> {
+    let Some(field) = section.get("properties") else { return Some(BTreeMap::new()) };
+    texts(&field, "table properties, as in `delta.logRetentionDuration: interval 30 days`")
+}
+
+/// `storage`: the store's options under `object_store`'s names, such as `aws_region`. What is not
+/// said here is taken from the environment, as the store's own tools do.
+fn storage(section: &Section<'_>) -> Option<BTreeMap<String, Secret<String>>> {
+    let Some(field) = section.get("storage") else { return Some(BTreeMap::new()) };
+    let options = texts(&field, "the store's options, as in `aws_region: eu-west-1`")?;
+    Some(options.into_iter().map(|(option, value)| (option, Secret::new(value))).collect())
+}
+
+fn texts(field: &Field<'_>, wanted: &str) -> Option<BTreeMap<String, String>> {
+    let mut texts = BTreeMap::new();
+    let mut complete = true;
+    for (name, value) in field.values(wanted)? {
+        match value.text(&format!("{name}: ...")) {
+            Some(text) => {
+                texts.insert(name.to_owned(), text.to_owned());
+            }
+            None => complete = false,
+        }
+    }
+    complete.then_some(texts)
+}
+
+/// Reports what a factory refuses, at the key that it names or the nearest above it.
+fn report(table: &Field<'_>, error: &SettingError) {
+    let mut at = table.clone();
+    let mut keys = error.key.as_slice();
+    while let Some((first, rest)) = keys.split_first() {
+        let whole = keys.join(".");
+        let Some(below) = at.child(first).or_else(|| at.child(&whole)) else { break };
+        keys = if at.child(first).is_some() { rest } else { &[] };
+        at = below;
+    }
+    let mut message = error.message.clone();
+    for secret in secrets_below(table.node) {
+        message = message.replace(secret, MASK);
+    }
+    let path = format!("table.{}", error.key.join("."));
+    at.report().add(&at.span(), &path, message, "see configs/reference.yaml for what the table's keys may hold");
+}
+
+/// What placeholders brought in; a factory does not know that it must not repeat it.
+fn secrets_below(node: &Node) -> Vec<&str> {
+    let mut secrets = Vec::new();
+    node.walk(&mut |node| match &node.value {
+        Value::Scalar(scalar) if scalar.secret && !scalar.text.is_empty() => secrets.push(scalar.text.as_str()),
+        _ => {}
+    });
+    secrets
+}

@@ -1,0 +1,201 @@
+//! The topic partitions of a worker and where each of them stands: pure bookkeeping.
+//!
+//! | position | moves when |
+//! |---|---|
+//! | `settled` | a round with the topic partition is in the table |
+//! | `next` | a batch was collected into a round |
+//! | both back to the table's | a round was dropped |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use connector_api::clock::Moment;
+use connector_api::ids::TopicPartition;
+use connector_api::offsets::{Offset, OffsetCheckpoint, OffsetDelta, OffsetRange};
+
+use crate::source::Start;
+
+/// One topic partition that this worker reads.
+#[derive(Debug, Clone)]
+pub struct Partition {
+    /// The turn of owning or seeking that records must carry.
+    pub epoch: u64,
+    /// Where the table stands, as far as we know.
+    pub settled: Offset,
+    /// The next offset to collect.
+    pub next: Offset,
+    /// Where a start position was decided, until the table has seen the topic partition.
+    pub begin: Option<Offset>,
+    /// When the last batch came.
+    pub seen: Moment,
+}
+
+/// The topic partitions that this worker owns.
+#[derive(Debug, Default)]
+pub struct Partitions {
+    owned: BTreeMap<TopicPartition, Partition>,
+    epoch: u64,
+}
+
+impl Partitions {
+    /// Takes a topic partition over and says where to read it from.
+    pub fn take(&mut self, topic_partition: TopicPartition, at: Offset, new: bool, now: Moment) -> Start {
+        self.epoch += 1;
+        let partition = Partition {
+            epoch: self.epoch,
+            settled: at,
+            next: at,
+            begin: new.then_some(at),
+            seen: now,
+        };
+        self.owned.insert(topic_partition.clone(), partition);
+        Start { topic_partition, offset: at, epoch: self.epoch }
+    }
+
+    /// Hands topic partitions back. Positions that are settled come back, for the group.
+    pub fn release(&mut self, revoked: &[TopicPartition]) -> OffsetCheckpoint {
+        let gone = revoked.iter().filter_map(|tp| Some((tp.clone(), self.owned.remove(tp)?.settled)));
+        gone.collect()
+    }
+
+    /// The state of a topic partition, if it is ours.
+    pub fn get(&self, topic_partition: &TopicPartition) -> Option<&Partition> {
+        self.owned.get(topic_partition)
+    }
+
+    /// All topic partitions that are ours.
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicPartition, &Partition)> {
+        self.owned.iter()
+    }
+
+    /// True if a batch of this epoch and start continues what was collected. Anything else was read
+    /// before a seek or a revoke, and is dropped.
+    pub fn continues(&self, topic_partition: &TopicPartition, epoch: u64, start: Offset) -> bool {
+        self.owned.get(topic_partition).is_some_and(|p| p.epoch == epoch && p.next == start)
+    }
+
+    /// Moves `next` over a range that is collected now. Says if the table has not seen the topic
+    /// partition yet and this range is the first that it will see.
+    pub fn collected(&mut self, topic_partition: &TopicPartition, range: OffsetRange, now: Moment) -> bool {
+        let Some(partition) = self.owned.get_mut(topic_partition) else { return false };
+        partition.next = range.end();
+        partition.seen = now;
+        partition.begin == Some(range.start())
+    }
+
+    /// Moves `settled` to the ends of a round that is in the table.
+    pub fn settled(&mut self, delta: &OffsetDelta) -> OffsetCheckpoint {
+        let mut positions = OffsetCheckpoint::default();
+        for (topic_partition, range) in delta.iter() {
+            if let Some(partition) = self.owned.get_mut(topic_partition) {
+                partition.settled = range.end();
+                partition.begin = None;
+                positions.set(topic_partition.clone(), range.end());
+            }
+        }
+        positions
+    }
+
+    /// Goes back to the end of the round `ahead` that is on its way, else to where the table stands:
+    /// `stored` where it is known, else what was settled last.
+    pub fn rewind(&mut self, stored: &OffsetCheckpoint, ahead: Option<&OffsetDelta>) -> Vec<Start> {
+        let mut starts = Vec::new();
+        for (topic_partition, partition) in &mut self.owned {
+            if let Some(stored) = stored.next(topic_partition) {
+                partition.settled = stored;
+                partition.begin = None;
+            }
+            self.epoch += 1;
+            partition.epoch = self.epoch;
+            let on_its_way = ahead.and_then(|ahead| ahead.range(topic_partition));
+            partition.next = on_its_way.map_or(partition.settled, OffsetRange::end);
+            starts.push(Start {
+                topic_partition: topic_partition.clone(),
+                offset: partition.next,
+                epoch: self.epoch,
+            });
+        }
+        starts
+    }
+
+    /// Jumps over a range that is known to hold no record, and says where to read on.
+    pub fn skip(&mut self, topic_partition: &TopicPartition, to: Offset, now: Moment) -> Option<(Start, bool)> {
+        let partition = self.owned.get_mut(topic_partition)?;
+        let new = partition.begin == Some(partition.next);
+        self.epoch += 1;
+        partition.epoch = self.epoch;
+        partition.next = to;
+        partition.seen = now;
+        let start = Start { topic_partition: topic_partition.clone(), offset: to, epoch: self.epoch };
+        Some((start, new))
+    }
+
+    /// True if a delta names only topic partitions that are ours and not in `revoking` (FN-1).
+    pub fn may_commit(&self, delta: &OffsetDelta, given_up: &BTreeSet<TopicPartition>) -> bool {
+        delta.topic_partitions().all(|tp| self.owned.contains_key(tp) && !given_up.contains(tp))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_api::ids::TopicId;
+
+    use super::*;
+
+    fn orders(partition: i32) -> TopicPartition {
+        TopicPartition { topic: "orders".into(), topic_id: TopicId::Unavailable, partition }
+    }
+
+    fn at(offset: i64) -> Offset {
+        Offset::new(offset).unwrap()
+    }
+
+    fn range(start: i64, end: i64) -> OffsetRange {
+        OffsetRange::new(at(start), at(end)).unwrap()
+    }
+
+    #[test]
+    fn a_batch_from_before_a_rewind_is_not_taken() {
+        let mut partitions = Partitions::default();
+        let start = partitions.take(orders(0), at(10), false, Moment::default());
+        assert!(partitions.continues(&orders(0), start.epoch, at(10)));
+        partitions.collected(&orders(0), range(10, 20), Moment::default());
+        assert!(!partitions.continues(&orders(0), start.epoch, at(10)), "it is collected already");
+        let again = partitions.rewind(&OffsetCheckpoint::default(), None);
+        assert_eq!(again[0].offset, at(10));
+        assert!(!partitions.continues(&orders(0), start.epoch, at(10)), "it is of another epoch");
+        assert!(partitions.continues(&orders(0), again[0].epoch, at(10)));
+    }
+
+    #[test]
+    fn a_rewind_goes_to_what_the_table_holds_and_not_to_what_was_collected() {
+        let mut partitions = Partitions::default();
+        partitions.take(orders(0), at(10), false, Moment::default());
+        partitions.take(orders(1), at(5), false, Moment::default());
+        partitions.collected(&orders(0), range(10, 20), Moment::default());
+        let stored = [(orders(0), at(15))].into_iter().collect();
+        let starts: Vec<i64> = partitions.rewind(&stored, None).iter().map(|s| s.offset.get()).collect();
+        assert_eq!(starts, [15, 5]);
+    }
+
+    #[test]
+    fn a_rewind_behind_a_running_commit_goes_to_its_end() {
+        let mut partitions = Partitions::default();
+        partitions.take(orders(0), at(10), false, Moment::default());
+        partitions.collected(&orders(0), range(10, 30), Moment::default());
+        let mut ahead = OffsetDelta::default();
+        ahead.append(&orders(0), range(10, 20)).unwrap();
+        let starts = partitions.rewind(&OffsetCheckpoint::default(), Some(&ahead));
+        assert_eq!(starts[0].offset, at(20));
+        assert_eq!(partitions.rewind(&OffsetCheckpoint::default(), None)[0].offset, at(10));
+    }
+
+    #[test]
+    fn only_the_first_range_of_an_unseen_topic_partition_is_new() {
+        let mut partitions = Partitions::default();
+        partitions.take(orders(0), at(10), true, Moment::default());
+        assert!(partitions.collected(&orders(0), range(10, 20), Moment::default()));
+        assert!(!partitions.collected(&orders(0), range(20, 30), Moment::default()));
+        partitions.rewind(&OffsetCheckpoint::default(), None);
+        assert!(partitions.collected(&orders(0), range(10, 12), Moment::default()), "still unseen");
+    }
+}

@@ -1,0 +1,435 @@
+//! The consumer thread: polls, collects bytes per topic partition, hands over. It never waits for
+//! storage: when the pipeline is behind, its topic partitions are paused and it goes on polling, so
+//! that the group keeps it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use connector_api::clock::{Clock, Moment};
+use connector_api::ids::TopicPartition;
+use connector_api::offsets::Offset;
+use connector_api::{Error, Result};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use tokio::sync::mpsc;
+
+use super::client::{Reports, consumer_config};
+use super::rebalance::{ASK_TIMEOUT, Context, describe, note_group_offsets};
+use super::{AssignedPartition, ByteGauge, Command, SourceBatch, SourceEvent, Start};
+use crate::config::{ConnectorPlan, KafkaPlan, TopicSelection};
+
+/// A batch is handed over when it has this many bytes,
+const BATCH_BYTES: usize = 1024 * 1024;
+/// or when its first record is this old,
+const BATCH_AGE: Duration = Duration::from_millis(50);
+/// or when no record comes for this long.
+const IDLE_POLL: Duration = Duration::from_millis(10);
+/// The longest poll, so that commands are heard.
+const LONGEST_POLL: Duration = Duration::from_millis(100);
+/// Records between two looks at the clock.
+const AGE_CHECK_RECORDS: u32 = 64;
+/// Bytes of batches under way at which reading pauses; it goes on at half of them.
+const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Batches that wait for the pipeline.
+const BATCHES_QUEUED: usize = 64;
+/// How long leaving the group may take.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The topics of a connector, with the ends of their logs when they were asked for.
+pub type Topics = Vec<AssignedPartition>;
+
+/// The source as the pipeline sees it.
+#[derive(Debug)]
+pub struct KafkaSource {
+    /// Records, in the order of their offsets per topic partition.
+    pub batches: mpsc::Receiver<SourceBatch>,
+    /// What happens to the group.
+    pub events: mpsc::Receiver<SourceEvent>,
+    /// What the source is asked to do. Never waits: the queue is longer than what is ever asked at once.
+    pub commands: mpsc::Sender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A consumer that has not joined its group yet.
+pub struct Prepared {
+    consumer: BaseConsumer<Context>,
+    plan: KafkaPlan,
+    events: mpsc::Receiver<SourceEvent>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Prepared({})", self.plan.bootstrap_servers)
+    }
+}
+
+impl KafkaSource {
+    /// Connects, and checks that the brokers answer and the topics are there. Joins no group yet.
+    ///
+    /// Blocks, for up to 10 s if no broker answers.
+    pub fn prepare(plan: &ConnectorPlan, clock: Arc<dyn Clock>) -> Result<(Prepared, Topics)> {
+        let (sender, events) = mpsc::channel(16);
+        let context = Context {
+            events: sender,
+            owned: Default::default(),
+            reports: Reports::default(),
+            start_at: plan.source.start_at.clone(),
+            revoke_timeout: plan.write.revoke_timeout,
+        };
+        let consumer: BaseConsumer<Context> =
+            consumer_config(&plan.source).create_with_context(context).map_err(|e| {
+                Error::user("`source.kafka.properties` are refused by librdkafka").with_source(e)
+            })?;
+        let prepared = Prepared { consumer, plan: plan.source.clone(), events, clock };
+        let names = prepared.topic_partitions()?;
+        let topics = describe(&prepared.consumer, &names, &plan.source.start_at)?;
+        Ok((prepared, topics))
+    }
+
+    /// Joins the group and starts to read.
+    pub fn start(prepared: Prepared) -> Result<Self> {
+        let Prepared { consumer, plan, events, clock } = prepared;
+        let failed = |e: KafkaError| Error::user("the topics cannot be subscribed to").with_source(e);
+        match &plan.topics {
+            TopicSelection::List(topics) => {
+                let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+                consumer.subscribe(&topics).map_err(failed)?;
+            }
+            TopicSelection::Pattern(pattern) => consumer.subscribe(&[pattern]).map_err(failed)?,
+        }
+        let (batch_sender, batches) = mpsc::channel(BATCHES_QUEUED);
+        let (commands, command_receiver) = mpsc::channel(64);
+        let poller = Poller {
+            consumer,
+            commands: command_receiver,
+            batches: batch_sender,
+            waiting: VecDeque::new(),
+            gauge: ByteGauge::default(),
+            paused: false,
+            last: 0,
+            oldest: None,
+            unchecked: 0,
+            clock,
+        };
+        let thread = std::thread::Builder::new()
+            .name("kafka-consumer".into())
+            .spawn(move || poller.run())
+            .map_err(|e| Error::external("the consumer thread cannot be started").with_source(e))?;
+        Ok(Self { batches, events, commands, thread: Some(thread) })
+    }
+
+    /// Leaves the group, if that has not happened yet, and waits for the thread to end.
+    pub async fn close(mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        // Without its commands the thread leaves by itself, without its events nobody is asked.
+        drop(self);
+        let joined = tokio::task::spawn_blocking(move || thread.join());
+        match tokio::time::timeout(LEAVE_TIMEOUT, joined).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(_) => tracing::error!("the consumer thread ended by a panic"),
+            Err(_) => tracing::warn!("the consumer did not close in time"),
+        }
+    }
+}
+
+impl Prepared {
+    /// The topic partitions that the plan selects.
+    fn topic_partitions(&self) -> Result<Vec<(String, i32)>> {
+        match &self.plan.topics {
+            TopicSelection::List(topics) => {
+                let mut found = Vec::new();
+                for topic in topics {
+                    found.extend(self.partitions_of(topic)?);
+                }
+                Ok(found)
+            }
+            TopicSelection::Pattern(pattern) => self.matching(pattern),
+        }
+    }
+
+    fn partitions_of(&self, topic: &str) -> Result<Vec<(String, i32)>> {
+        let metadata = self.metadata(Some(topic))?;
+        let found = metadata.topics().iter().find(|t| t.name() == topic);
+        let error = found.and_then(|t| t.error()).map(RDKafkaErrorCode::from);
+        let brokers = &self.plan.bootstrap_servers;
+        match (found, error) {
+            (Some(found), None) if !found.partitions().is_empty() => {
+                Ok(found.partitions().iter().map(|p| (topic.to_owned(), p.id())).collect())
+            }
+            (_, Some(RDKafkaErrorCode::TopicAuthorizationFailed)) => Err(Error::user(format!(
+                "topic `{topic}` at `{brokers}` may not be read: the user needs READ and DESCRIBE on it"
+            ))),
+            _ => Err(Error::user(format!(
+                "topic `{topic}` does not exist at `{brokers}`; create it, or correct `source.kafka.topics`"
+            ))),
+        }
+    }
+
+    fn matching(&self, pattern: &str) -> Result<Vec<(String, i32)>> {
+        let regex = regex::Regex::new(pattern)
+            .map_err(|e| Error::user("`topics_pattern` is no pattern").with_source(e))?;
+        let metadata = self.metadata(None)?;
+        let matching = metadata.topics().iter().filter(|t| regex.is_match(t.name()));
+        let found: Vec<(String, i32)> = matching
+            .flat_map(|t| t.partitions().iter().map(|p| (t.name().to_owned(), p.id())))
+            .collect();
+        if found.is_empty() {
+            tracing::warn!(pattern, "no topic matches yet, waiting for one");
+        }
+        Ok(found)
+    }
+
+    fn metadata(&self, topic: Option<&str>) -> Result<rdkafka::metadata::Metadata> {
+        let reports = &self.consumer.context().reports;
+        self.consumer
+            .fetch_metadata(topic, ASK_TIMEOUT)
+            .inspect(|_| reports.clear())
+            .map_err(|error| {
+                // Reports of what went wrong wait in the consumer's queue.
+                while self.consumer.poll(Duration::ZERO).is_some() {}
+                reports.explain(&self.plan.bootstrap_servers, "no broker answered", &error)
+            })
+    }
+}
+
+/// The state of the consumer thread.
+struct Poller {
+    consumer: BaseConsumer<Context>,
+    commands: mpsc::Receiver<Command>,
+    batches: mpsc::Sender<SourceBatch>,
+    /// Batches that found the queue full. Reading is paused while there are any.
+    waiting: VecDeque<SourceBatch>,
+    gauge: ByteGauge,
+    paused: bool,
+    /// Index of the topic partition of the last record: the next one mostly is of the same.
+    last: usize,
+    /// When the first record came that was not handed over yet.
+    oldest: Option<Moment>,
+    unchecked: u32,
+    clock: Arc<dyn Clock>,
+}
+
+impl Poller {
+    fn run(mut self) {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Leave) | Err(mpsc::error::TryRecvError::Disconnected) => break,
+                Ok(command) => self.obey(command),
+                Err(mpsc::error::TryRecvError::Empty) => {}
+            }
+            let timeout = if self.oldest.is_some() { IDLE_POLL } else { LONGEST_POLL };
+            match self.consumer.poll(timeout) {
+                Some(Ok(message)) => {
+                    if append(&self.consumer, &mut self.last, &message) {
+                        drop(message);
+                        self.appended();
+                    }
+                }
+                Some(Err(error)) => self.failed(&error),
+                None => self.hand_over_all(),
+            }
+            self.regulate();
+        }
+        self.leave();
+    }
+
+    /// Decides after each record whether to hand over.
+    fn appended(&mut self) {
+        if self.oldest.is_none() {
+            self.oldest = Some(self.clock.now());
+        }
+        let full = self.consumer.context().owned().get(self.last).map(|o| o.records.bytes());
+        if full.is_some_and(|bytes| bytes >= BATCH_BYTES) {
+            self.hand_over(self.last);
+        }
+        self.unchecked += 1;
+        if self.unchecked >= AGE_CHECK_RECORDS {
+            self.unchecked = 0;
+            let now = self.clock.now();
+            if self.oldest.is_some_and(|oldest| now.since(oldest) >= BATCH_AGE) {
+                self.hand_over_all();
+            }
+        }
+    }
+
+    fn hand_over_all(&mut self) {
+        let count = self.consumer.context().owned().len();
+        (0..count).for_each(|index| self.hand_over(index));
+        self.oldest = None;
+    }
+
+    fn hand_over(&mut self, index: usize) {
+        let taken = {
+            let mut owned = self.consumer.context().owned();
+            match owned.get_mut(index) {
+                Some(owned) if !owned.records.is_empty() => {
+                    let bytes = owned.records.bytes();
+                    Some((owned.records.take(), owned.epoch, bytes))
+                }
+                _ => None,
+            }
+        };
+        if let Some((records, epoch, bytes)) = taken {
+            let held = self.gauge.hold(bytes);
+            self.waiting.push_back(SourceBatch { records, epoch, held });
+            self.pass_on();
+        }
+    }
+
+    /// Moves waiting batches into the queue as far as it has room.
+    fn pass_on(&mut self) {
+        while let Some(batch) = self.waiting.pop_front() {
+            match self.batches.try_send(batch) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(batch)) => {
+                    self.waiting.push_front(batch);
+                    return;
+                }
+                // The pipeline has ended; `Leave` or the end of the commands follows.
+                Err(mpsc::error::TrySendError::Closed(_)) => return self.waiting.clear(),
+            }
+        }
+    }
+
+    /// Pauses and resumes by how much is under way.
+    fn regulate(&mut self) {
+        if !self.waiting.is_empty() {
+            self.pass_on();
+        }
+        let bytes = self.gauge.bytes();
+        let behind = !self.waiting.is_empty();
+        if !self.paused && (behind || bytes > IN_FLIGHT_BYTES_MAX) {
+            self.switch(true);
+        } else if self.paused && !behind && bytes < IN_FLIGHT_BYTES_MAX / 2 {
+            self.switch(false);
+        }
+    }
+
+    fn switch(&mut self, pause: bool) {
+        let done = self.consumer.assignment().and_then(|list| match pause {
+            true => self.consumer.pause(&list),
+            false => self.consumer.resume(&list),
+        });
+        match done {
+            Ok(()) => self.paused = pause,
+            Err(error) => tracing::debug!(%error, pause, "pause or resume to be tried again"),
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Seek(starts) => self.seek(starts),
+            Command::NoteGroupOffsets(positions) => note_group_offsets(&self.consumer, &positions),
+            Command::Leave => {}
+        }
+    }
+
+    /// Reads topic partitions from elsewhere. What was read of them and not handed over is dropped;
+    /// batches that are under way carry an older epoch.
+    fn seek(&mut self, starts: Vec<Start>) {
+        let mut list = TopicPartitionList::new();
+        for start in starts {
+            let mut owned = self.consumer.context().owned();
+            let Some(owned) = owned.iter_mut().find(|o| o.topic_partition == start.topic_partition) else {
+                continue; // revoked since the pipeline asked
+            };
+            let (topic, partition) = (&start.topic_partition.topic, start.topic_partition.partition);
+            let offset = rdkafka::Offset::Offset(start.offset.get());
+            if let Err(error) = list.add_partition_offset(topic, partition, offset) {
+                tracing::error!(%error, "a topic partition cannot be sought");
+            }
+            owned.epoch = start.epoch;
+            owned.records =
+                connector_api::record::RawRecordsBuilder::new(start.topic_partition, start.offset);
+        }
+        if list.count() == 0 {
+            return;
+        }
+        if let Err(error) = self.consumer.seek_partitions(list, ASK_TIMEOUT) {
+            let error = Error::external("topic partitions cannot be read again").with_source(error);
+            self.consumer.context().send(SourceEvent::Failed(error));
+        }
+    }
+
+    fn failed(&mut self, error: &KafkaError) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        let context = self.consumer.context();
+        match code {
+            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+                context.send(SourceEvent::Failed(self.out_of_range()));
+            }
+            RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed => {
+                let error = Error::user(format!("reading was refused: {error}"));
+                context.send(SourceEvent::Failed(error));
+            }
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
+                let error = Error::external("the consumer cannot go on").with_source(error.clone());
+                context.send(SourceEvent::Failed(error));
+            }
+            // Comes right after a topic was created, and goes.
+            RDKafkaErrorCode::UnknownTopicOrPartition => tracing::debug!(%error, "topic not known yet"),
+            _ => tracing::warn!(%error, "reading has trouble, trying on"),
+        }
+    }
+
+    /// Says which position Kafka no longer has, and what it has.
+    fn out_of_range(&self) -> Error {
+        let owned = self.consumer.context().owned();
+        let mut found = Vec::new();
+        for owned in owned.iter() {
+            let TopicPartition { topic, partition, .. } = &owned.topic_partition;
+            let next = owned.records.next();
+            match self.consumer.fetch_watermarks(topic, *partition, ASK_TIMEOUT) {
+                Ok((start, end)) if !(start..=end).contains(&next.get()) => {
+                    found.push(format!("{topic}-{partition} has offsets {start} to {end}, next to read is {next}"));
+                }
+                Ok(_) => {}
+                Err(error) => found.push(format!("{topic}-{partition}: {error}")),
+            }
+        }
+        Error::decision(format!(
+            "Kafka no longer has records that the table does not have ({}). They were removed by retention, \
+             or the topic was emptied. Nothing was skipped",
+            found.join("; ")
+        ))
+    }
+
+    fn leave(mut self) {
+        // Revokes everything: the callback waits for the pipeline's last commit.
+        self.consumer.unsubscribe();
+        let deadline = self.clock.now() + LEAVE_TIMEOUT;
+        while self.consumer.assignment().is_ok_and(|list| list.count() > 0) && self.clock.now() < deadline {
+            drop(self.consumer.poll(LONGEST_POLL));
+            self.waiting.clear();
+        }
+        let events = self.consumer.context().events.clone();
+        drop(self.consumer);
+        if events.blocking_send(SourceEvent::Closed).is_err() {
+            tracing::debug!("the pipeline has ended before its source");
+        }
+    }
+}
+
+/// Appends a record to its topic partition. False if it is not ours or already accounted for.
+fn append(consumer: &BaseConsumer<Context>, last: &mut usize, message: &BorrowedMessage<'_>) -> bool {
+    let mut owned = consumer.context().owned();
+    let (topic, partition) = (message.topic(), message.partition());
+    let is_it = |o: &super::rebalance::Owned| {
+        o.topic_partition.partition == partition && *o.topic_partition.topic == *topic
+    };
+    if !owned.get(*last).is_some_and(is_it) {
+        match owned.iter().position(is_it) {
+            Some(index) => *last = index,
+            None => return false,
+        }
+    }
+    let Some(offset) = Offset::new(message.offset()) else { return false };
+    let timestamp = message.timestamp().to_millis().unwrap_or(-1);
+    owned[*last].records.push(offset, timestamp, message.payload())
+}

@@ -1,0 +1,254 @@
+//! The group's callbacks: they run on the polling thread, within `poll`.
+//!
+//! `rebalance` replaces rust-rdkafka's own handler, so nothing else assigns. Offsets go into the
+//! assignment itself; no seek follows, and nothing is fetched twice.
+//!
+//! A revoke is answered only when the pipeline has settled or dropped the running round (FN-1).
+//! Heartbeats go on meanwhile. `assignment_lost()` is no permission to commit: it may be false
+//! although another member owns the topic partitions already. Only the table's compare-and-swap
+//! tells.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use connector_api::ids::TopicPartition;
+use connector_api::offsets::{Offset, OffsetCheckpoint};
+use connector_api::record::RawRecordsBuilder;
+use connector_api::{Error, Result};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{
+    BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol,
+};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+use tokio::sync::mpsc;
+
+use super::client::Reports;
+use super::topic_id::topic_id;
+use super::{AssignedPartition, SourceEvent, Start};
+use crate::config::StartAt;
+
+/// How long one question to the brokers may take.
+pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the pipeline may take to find out where the table stands.
+const ASSIGN_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A topic partition that this consumer reads.
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) epoch: u64,
+    pub(super) records: RawRecordsBuilder,
+    pub(super) topic_partition: TopicPartition,
+}
+
+/// What the consumer's callbacks share with its poll loop. Both run on one thread: the locks are never waited for.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) events: mpsc::Sender<SourceEvent>,
+    pub(super) owned: Mutex<Vec<Owned>>,
+    pub(super) reports: Reports,
+    pub(super) start_at: StartAt,
+    pub(super) revoke_timeout: Duration,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.reports.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.reports.error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let done = match code {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
+            _ => self.revoke(consumer, list),
+        };
+        if let Err(error) = done {
+            // What was not assigned is not read, so nothing is committed that was not decided.
+            self.send(SourceEvent::Failed(error));
+        }
+    }
+}
+
+impl Context {
+    pub(super) fn owned(&self) -> std::sync::MutexGuard<'_, Vec<Owned>> {
+        self.owned.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Sends an event; if the pipeline is gone, so is everything that the event could have changed.
+    pub(super) fn send(&self, event: SourceEvent) {
+        if self.events.blocking_send(event).is_err() {
+            tracing::debug!("the pipeline has ended before its source");
+        }
+    }
+
+    fn assign(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> Result<()> {
+        let starts = match self.starts(consumer, list) {
+            Ok(starts) => starts,
+            Err(error) => {
+                // The assignment must be answered all the same, with nothing to read.
+                give_assignment(consumer, &TopicPartitionList::new())?;
+                return Err(error);
+            }
+        };
+        for start in &starts {
+            let (topic, partition) = (&start.topic_partition.topic, start.topic_partition.partition);
+            list.set_partition_offset(topic, partition, rdkafka::Offset::Offset(start.offset.get()))
+                .map_err(|e| Error::internal("a start offset cannot be assigned").with_source(e))?;
+        }
+        give_assignment(consumer, list)?;
+        self.owned().extend(starts.into_iter().map(|start| Owned {
+            epoch: start.epoch,
+            records: RawRecordsBuilder::new(start.topic_partition.clone(), start.offset),
+            topic_partition: start.topic_partition,
+        }));
+        Ok(())
+    }
+
+    /// Asks the pipeline where to begin. An empty list is normal, and nothing to ask for.
+    fn starts(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<Vec<Start>> {
+        if list.count() == 0 {
+            return Ok(Vec::new());
+        }
+        let partitions = self.describe(consumer, list)?;
+        let (reply, answer) = sync_channel(1);
+        self.send(SourceEvent::Assigned { partitions, reply });
+        match answer.recv_timeout(ASSIGN_TIMEOUT) {
+            Ok(starts) => Ok(starts),
+            Err(RecvTimeoutError::Timeout) => Err(Error::external(format!(
+                "the table's offsets were not read within {} s", ASSIGN_TIMEOUT.as_secs()
+            ))),
+            // The pipeline refused, and has said why itself, or has ended.
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::external("the topic partitions were not accepted"))
+            }
+        }
+    }
+
+    fn describe(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        list: &TopicPartitionList,
+    ) -> Result<Vec<AssignedPartition>> {
+        let names: Vec<(String, i32)> =
+            list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
+        describe(consumer, &names, &self.start_at)
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<()> {
+        let revoked: Vec<TopicPartition> = {
+            let mut owned = self.owned();
+            let gone = |o: &Owned| {
+                list.find_partition(&o.topic_partition.topic, o.topic_partition.partition).is_some()
+            };
+            // Records that were not handed over yet are dropped: the next owner reads them.
+            owned.extract_if(.., |o| gone(o)).map(|o| o.topic_partition).collect()
+        };
+        if !revoked.is_empty() {
+            let lost = consumer.assignment_lost();
+            let (reply, answer) = sync_channel(1);
+            self.send(SourceEvent::Revoked { partitions: revoked, lost, reply });
+            // Twice the time-out: the pipeline itself drops the round after one.
+            match answer.recv_timeout(self.revoke_timeout * 2) {
+                Ok(positions) if !lost => note_group_offsets(consumer, &positions),
+                Ok(_) | Err(RecvTimeoutError::Disconnected) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    tracing::warn!("a commit still runs after a revoke; the table decides whether it counts");
+                }
+            }
+        }
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            _ => consumer.unassign(),
+        }
+        .map_err(|e| Error::external("topic partitions cannot be handed back").with_source(e))
+    }
+}
+
+fn give_assignment(consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> Result<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
+        _ => consumer.assign(list),
+    }
+    .map_err(|e| Error::external("topic partitions cannot be assigned").with_source(e))
+}
+
+/// Asks the brokers what the pipeline needs to decide where to begin.
+pub(super) fn describe(
+    consumer: &BaseConsumer<Context>,
+    partitions: &[(String, i32)],
+    start_at: &StartAt,
+) -> Result<Vec<AssignedPartition>> {
+    let mut ids = std::collections::BTreeMap::new();
+    let mut described = Vec::with_capacity(partitions.len());
+    for (topic, partition) in partitions {
+        let topic_id = match ids.get(topic) {
+            Some(id) => Clone::clone(id),
+            None => {
+                // SAFETY: the consumer, and with it its handle, outlives the call.
+                #[allow(unsafe_code, reason = "docs/decisions/003-unsafe-for-topic-ids.md")]
+                let id = unsafe { topic_id(consumer.client().native_ptr(), topic, ASK_TIMEOUT) }?;
+                ids.insert(topic.clone(), id.clone());
+                id
+            }
+        };
+        let failed = |e: KafkaError| {
+            Error::external(format!("the log of {topic}-{partition} cannot be asked for")).with_source(e)
+        };
+        let (start, end) = consumer.fetch_watermarks(topic, *partition, ASK_TIMEOUT).map_err(failed)?;
+        let at_timestamp = match start_at {
+            StartAt::Timestamp { ms } => at_timestamp(consumer, topic, *partition, *ms).map_err(failed)?,
+            _ => None,
+        };
+        described.push(AssignedPartition {
+            topic_partition: TopicPartition {
+                topic: topic.as_str().into(),
+                topic_id,
+                partition: *partition,
+            },
+            log_start: Offset::new(start).unwrap_or(Offset::ZERO),
+            log_end: Offset::new(end).unwrap_or(Offset::ZERO),
+            at_timestamp,
+        });
+    }
+    Ok(described)
+}
+
+fn at_timestamp(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    partition: i32,
+    ms: i64,
+) -> Result<Option<Offset>, KafkaError> {
+    let mut question = TopicPartitionList::new();
+    question.add_partition_offset(topic, partition, rdkafka::Offset::Offset(ms))?;
+    let answer = consumer.offsets_for_times(question, ASK_TIMEOUT)?;
+    Ok(answer.find_partition(topic, partition).and_then(|found| match found.offset() {
+        rdkafka::Offset::Offset(offset) => Offset::new(offset),
+        _ => None,
+    }))
+}
+
+/// Notes positions down for the group. They are advice: a failure loses nothing.
+pub(super) fn note_group_offsets(consumer: &BaseConsumer<Context>, positions: &OffsetCheckpoint) {
+    let mut list = TopicPartitionList::new();
+    for (topic_partition, next) in positions.iter() {
+        let (topic, partition) = (&topic_partition.topic, topic_partition.partition);
+        let offset = rdkafka::Offset::Offset(next.get());
+        if let Err(error) = list.add_partition_offset(topic, partition, offset) {
+            tracing::debug!(%error, "group offset not noted");
+        }
+    }
+    if list.count() > 0
+        && let Err(error) = consumer.commit(&list, CommitMode::Async)
+    {
+        tracing::debug!(%error, "group offsets not noted");
+    }
+}

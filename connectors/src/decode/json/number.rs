@@ -1,0 +1,125 @@
+//! Numbers: from their text to exact values.
+//!
+//! | column | fits | does not fit |
+//! |---|---|---|
+//! | `byte` `short` `integer` `long` | digits with an optional minus, within the range | `1.0`, `1e3`: a fraction or an exponent says that it is no integer |
+//! | `decimal(p,s)` | what is exact with `s` digits after the point: `1.50` in `decimal(9,1)`, `1e3` | `1.55` in `decimal(9,1)`, more digits than `p - s` before the point |
+//! | `float` `double` | any number, as the nearest value | `1e999` and `1e-999` (infinite or zero), and an integer that does not come back, such as 2^53 + 1 |
+//!
+//! An integer comes back from a `double` if its digits are those of the value or of the value's
+//! shortest spelling: JavaScript writes 2^70 as `1180591620717411300000`.
+
+use super::flaw::Why;
+
+/// A number as it stands in the text. `value = mantissa * 10^exponent`, if `exact`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Number {
+    pub(super) negative: bool,
+    pub(super) mantissa: u64,
+    pub(super) exponent: i64,
+    /// The mantissa holds all digits.
+    pub(super) exact: bool,
+    /// It has neither a fraction nor an exponent.
+    pub(super) whole: bool,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl Number {
+    /// As many digits as an `i64` always holds.
+    pub(super) const EXACT_DIGITS: usize = 18;
+
+    fn text<'a>(&self, input: &'a [u8]) -> &'a str {
+        // The digits of a number are ASCII.
+        std::str::from_utf8(&input[self.start..self.end]).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn to_long(self, input: &[u8]) -> Result<i64, Why> {
+        if !self.whole {
+            return Err(Why::NotExact);
+        }
+        if self.exact {
+            let magnitude = self.mantissa as i64;
+            return Ok(if self.negative { -magnitude } else { magnitude });
+        }
+        self.text(input).parse().map_err(|_| Why::OutOfRange)
+    }
+
+    #[inline]
+    pub(super) fn to_double(self, input: &[u8]) -> Result<f64, Why> {
+        const POWERS: [f64; 23] = [
+            1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+            1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+        ];
+        // Both operands are exact doubles, so that one operation rounds correctly.
+        if self.exact && self.mantissa <= 1 << 53 && self.exponent.unsigned_abs() <= 22 {
+            let power = POWERS[self.exponent.unsigned_abs() as usize];
+            let mantissa = self.mantissa as f64;
+            let value = if self.exponent < 0 { mantissa / power } else { mantissa * power };
+            return Ok(if self.negative { -value } else { value });
+        }
+        let text = self.text(input);
+        let value: f64 = text.parse().map_err(|_| Why::OutOfRange)?;
+        self.check_float(text, !value.is_finite(), value == 0.0)?;
+        let comes_back = || format!("{value:.0}") == text || format!("{value}") == text;
+        if self.whole && !comes_back() { Err(Why::NotExact) } else { Ok(value) }
+    }
+
+    pub(super) fn to_float(self, input: &[u8]) -> Result<f32, Why> {
+        let text = self.text(input);
+        let value: f32 = text.parse().map_err(|_| Why::OutOfRange)?;
+        self.check_float(text, !value.is_finite(), value == 0.0)?;
+        let exact = self.exact && self.mantissa <= 1 << 24;
+        let comes_back = || exact || format!("{value:.0}") == text || format!("{value}") == text;
+        if self.whole && !comes_back() { Err(Why::NotExact) } else { Ok(value) }
+    }
+
+    fn check_float(self, text: &str, infinite: bool, zero: bool) -> Result<(), Why> {
+        let digits = || text.bytes().take_while(|byte| !matches!(byte, b'e' | b'E'));
+        let vanished = zero && digits().any(|digit| matches!(digit, b'1'..=b'9'));
+        if infinite || vanished { Err(Why::OutOfRange) } else { Ok(()) }
+    }
+
+    /// The value times 10^scale.
+    pub(super) fn to_decimal(self, input: &[u8], precision: u8, scale: i8) -> Result<i128, Why> {
+        let (mut mantissa, exponent) = match self.exact {
+            true => (i128::from(self.mantissa), self.exponent),
+            false => self.significant_digits(input)?,
+        };
+        if mantissa == 0 {
+            return Ok(0);
+        }
+        let mut shift = exponent + i64::from(scale);
+        while shift < 0 && mantissa % 10 == 0 {
+            mantissa /= 10;
+            shift += 1;
+        }
+        if shift < 0 {
+            return Err(Why::NotExact);
+        }
+        let power = u32::try_from(shift).ok().and_then(|shift| 10_i128.checked_pow(shift));
+        let value = power.and_then(|power| mantissa.checked_mul(power));
+        let value = value.filter(|value| *value < 10_i128.pow(u32::from(precision)));
+        value.map(|value| if self.negative { -value } else { value }).ok_or(Why::OutOfRange)
+    }
+
+    /// All digits without the zeros around them, and the power of ten that belongs to the last one.
+    fn significant_digits(self, input: &[u8]) -> Result<(i128, i64), Why> {
+        let too_many = if self.whole { Why::OutOfRange } else { Why::NotExact };
+        let digits = self.text(input).bytes().take_while(|byte| !matches!(byte, b'e' | b'E'));
+        let (mut mantissa, mut zeros) = (0_i128, 0_u32);
+        for digit in digits.filter(u8::is_ascii_digit).map(|byte| i128::from(byte - b'0')) {
+            if digit == 0 {
+                // A zero counts only if there are other digits on both sides of it.
+                zeros += 1;
+                continue;
+            }
+            let power = if mantissa == 0 { Some(1) } else { 10_i128.checked_pow(zeros + 1) };
+            let shifted = power.and_then(|power| mantissa.checked_mul(power));
+            mantissa = shifted.and_then(|shifted| shifted.checked_add(digit)).ok_or(too_many)?;
+            zeros = 0;
+        }
+        Ok((mantissa, self.exponent + i64::from(zeros)))
+    }
+}

@@ -1,0 +1,359 @@
+//! A cursor over one JSON text: strings, numbers, literals, and walking over whole values.
+//!
+//! It accepts exactly RFC 8259, in UTF-8 and without a byte order mark; the caller has checked the
+//! UTF-8. Nothing here allocates, but for strings with escapes, whose text is put together in a
+//! buffer that is used again.
+
+use super::flaw::{Flaw, Why};
+use super::number::Number;
+
+/// Deepest nesting of objects and arrays, the record's own object included. What producers send on
+/// purpose is far from it; without a limit a record of brackets would overflow the stack.
+pub(super) const DEPTH_MAX: usize = 64;
+
+pub(super) struct Cursor<'a> {
+    input: &'a [u8],
+    at: usize,
+    /// The text of the last string that had escapes.
+    unescaped: Vec<u8>,
+}
+
+/// The text of a string: see [`Cursor::text`].
+#[derive(Debug, Clone, Copy)]
+pub(super) enum StringText {
+    /// It stands in the input as it is.
+    Plain { start: usize, end: usize },
+    /// It had escapes; its text is valid until the next string is read.
+    Unescaped,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn starting_at(input: &'a [u8], at: usize) -> Self {
+        Self { input, at, unescaped: Vec::new() }
+    }
+
+    /// Starts at the beginning, with a buffer from an earlier [`Self::into_buffer`].
+    pub(super) fn with_buffer(input: &'a [u8], unescaped: Vec<u8>) -> Self {
+        Self { input, at: 0, unescaped }
+    }
+
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.unescaped
+    }
+
+    pub(super) fn input(&self) -> &'a [u8] {
+        self.input
+    }
+
+    #[inline]
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Goes back to a place where it has been.
+    pub(super) fn rewind(&mut self, at: usize) {
+        self.at = at;
+    }
+
+    /// The next byte, or 0 at the end: no JSON token starts with 0.
+    #[inline]
+    pub(super) fn peek(&self) -> u8 {
+        self.input.get(self.at).copied().unwrap_or(0)
+    }
+
+    #[inline]
+    pub(super) fn skip_whitespace(&mut self) {
+        while matches!(self.peek(), b' ' | b'\n' | b'\t' | b'\r') {
+            self.at += 1;
+        }
+    }
+
+    #[inline]
+    fn flaw<T>(&self, why: Why) -> Result<T, Flaw> {
+        Err(Flaw::new(why, self.at))
+    }
+
+    /// Enters an object or array, at its opening bracket. Returns false if it is empty, and then stands behind it.
+    #[inline]
+    pub(super) fn enter(&mut self, close: u8) -> bool {
+        self.at += 1;
+        self.skip_whitespace();
+        let empty = self.peek() == close;
+        self.at += usize::from(empty);
+        !empty
+    }
+
+    /// Behind a member or item: returns true if another one follows, false behind the closing bracket.
+    #[inline]
+    pub(super) fn more(&mut self, close: u8) -> Result<bool, Flaw> {
+        self.skip_whitespace();
+        let byte = self.peek();
+        if byte == b',' {
+            self.at += 1;
+            self.skip_whitespace();
+            return Ok(true);
+        }
+        if byte == close {
+            self.at += 1;
+            return Ok(false);
+        }
+        self.flaw(if close == b'}' {
+            Why::ExpectedCommaOrBrace
+        } else {
+            Why::ExpectedCommaOrBracket
+        })
+    }
+
+    /// Reads `key`, which is a quoted name and its colon, if just these bytes come next.
+    #[inline]
+    pub(super) fn take_key(&mut self, key: &[u8]) -> bool {
+        let found = self.input.get(self.at..).is_some_and(|rest| rest.starts_with(key));
+        if found {
+            self.at += key.len();
+            self.skip_whitespace();
+        }
+        found
+    }
+
+    /// Reads a name and its colon, and stands at the value.
+    pub(super) fn name(&mut self) -> Result<StringText, Flaw> {
+        if self.peek() != b'"' {
+            return self.flaw(Why::ExpectedName);
+        }
+        let name = self.string()?;
+        self.skip_whitespace();
+        if self.peek() != b':' {
+            return self.flaw(Why::ExpectedColon);
+        }
+        self.at += 1;
+        self.skip_whitespace();
+        Ok(name)
+    }
+
+    /// Reads a string, at its opening quote.
+    #[inline]
+    pub(super) fn string(&mut self) -> Result<StringText, Flaw> {
+        let start = self.at + 1;
+        let end = end_of_plain(self.input, start);
+        if self.input.get(end) == Some(&b'"') {
+            self.at = end + 1;
+            return Ok(StringText::Plain { start, end });
+        }
+        self.string_with_escapes(start, end)
+    }
+
+    #[inline]
+    pub(super) fn text(&self, text: StringText) -> &[u8] {
+        match text {
+            StringText::Plain { start, end } => &self.input[start..end],
+            StringText::Unescaped => &self.unescaped,
+        }
+    }
+
+    fn string_with_escapes(&mut self, start: usize, mut at: usize) -> Result<StringText, Flaw> {
+        self.unescaped.clear();
+        self.unescaped.extend_from_slice(&self.input[start..at]);
+        loop {
+            match self.input.get(at) {
+                Some(b'"') => {
+                    self.at = at + 1;
+                    return Ok(StringText::Unescaped);
+                }
+                Some(b'\\') => {}
+                Some(_) => return Err(Flaw::new(Why::ControlCharacter, at)),
+                None => return Err(Flaw::new(Why::UnclosedString, start - 1)),
+            }
+            at = self.escape(at)?;
+            let end = end_of_plain(self.input, at);
+            self.unescaped.extend_from_slice(&self.input[at..end]);
+            at = end;
+        }
+    }
+
+    /// Adds the character of the escape at `at`, and returns where the escape ends.
+    fn escape(&mut self, at: usize) -> Result<usize, Flaw> {
+        let byte = match self.input.get(at + 1) {
+            Some(b'u') => return self.unicode_escape(at),
+            Some(b'n') => b'\n',
+            Some(b't') => b'\t',
+            Some(b'r') => b'\r',
+            Some(b'b') => 8,
+            Some(b'f') => 12,
+            Some(&byte @ (b'"' | b'\\' | b'/')) => byte,
+            _ => return Err(Flaw::new(Why::MalformedEscape, at)),
+        };
+        self.unescaped.push(byte);
+        Ok(at + 2)
+    }
+
+    /// `\uXXXX`, or two of them that stand for one character beyond the basic plane.
+    fn unicode_escape(&mut self, at: usize) -> Result<usize, Flaw> {
+        let unit = self.hex_unit(at)?;
+        let (code, end) = if (0xD800..0xDC00).contains(&unit) {
+            if self.input.get(at + 6..at + 8) != Some(b"\\u") {
+                return Err(Flaw::new(Why::LoneSurrogate, at));
+            }
+            let low = self.hex_unit(at + 6)?;
+            if !(0xDC00..0xE000).contains(&low) {
+                return Err(Flaw::new(Why::LoneSurrogate, at));
+            }
+            (0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00), at + 12)
+        } else {
+            (unit, at + 6)
+        };
+        // What is left without a character is a low surrogate that comes first.
+        let character = char::from_u32(code).ok_or(Flaw::new(Why::LoneSurrogate, at))?;
+        self.unescaped.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        Ok(end)
+    }
+
+    fn hex_unit(&self, at: usize) -> Result<u32, Flaw> {
+        let digits = self.input.get(at + 2..at + 6).unwrap_or_default();
+        let mut unit = 0;
+        for &digit in digits {
+            let digit = char::from(digit).to_digit(16);
+            unit = unit * 16 + digit.ok_or(Flaw::new(Why::MalformedEscape, at))?;
+        }
+        if digits.len() == 4 { Ok(unit) } else { Err(Flaw::new(Why::MalformedEscape, at)) }
+    }
+
+    /// Reads a number, at its first byte.
+    #[inline]
+    pub(super) fn number(&mut self) -> Result<Number, Flaw> {
+        let start = self.at;
+        let negative = self.peek() == b'-';
+        self.at += usize::from(negative);
+        let first = self.peek();
+        let (mut mantissa, mut digits) = self.digits(0);
+        if digits == 0 || (digits > 1 && first == b'0') {
+            return Err(Flaw::new(Why::MalformedNumber, start));
+        }
+        let (mut exponent, mut whole) = (0, true);
+        if self.peek() == b'.' {
+            self.at += 1;
+            let fraction_digits;
+            (mantissa, fraction_digits) = self.digits(mantissa);
+            if fraction_digits == 0 {
+                return Err(Flaw::new(Why::MalformedNumber, start));
+            }
+            digits += fraction_digits;
+            exponent = -(fraction_digits as i64);
+            whole = false;
+        }
+        if matches!(self.peek(), b'e' | b'E') {
+            exponent += self.exponent(start)?;
+            whole = false;
+        }
+        let exact = digits <= Number::EXACT_DIGITS;
+        Ok(Number { negative, mantissa, exponent, exact, whole, start, end: self.at })
+    }
+
+    /// Reads digits behind those in `mantissa`. Wraps around if they are too many, which the count tells.
+    #[inline]
+    fn digits(&mut self, mut mantissa: u64) -> (u64, usize) {
+        let start = self.at;
+        loop {
+            let digit = self.peek().wrapping_sub(b'0');
+            if digit > 9 {
+                return (mantissa, self.at - start);
+            }
+            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+            self.at += 1;
+        }
+    }
+
+    fn exponent(&mut self, number_start: usize) -> Result<i64, Flaw> {
+        self.at += 1;
+        let negative = self.peek() == b'-';
+        self.at += usize::from(matches!(self.peek(), b'-' | b'+'));
+        let (start, mut exponent) = (self.at, 0_i64);
+        while self.peek().is_ascii_digit() {
+            // Beyond the length of any record the exact value makes no difference.
+            exponent = (exponent * 10 + i64::from(self.peek() - b'0')).min(1 << 40);
+            self.at += 1;
+        }
+        if self.at == start {
+            return Err(Flaw::new(Why::MalformedNumber, number_start));
+        }
+        Ok(if negative { -exponent } else { exponent })
+    }
+
+    /// Reads `true`, `false` or `null`.
+    #[inline]
+    pub(super) fn literal(&mut self, literal: &'static [u8]) -> Result<(), Flaw> {
+        if !self.input[self.at..].starts_with(literal) {
+            return self.flaw(Why::ExpectedValue);
+        }
+        self.at += literal.len();
+        Ok(())
+    }
+
+    /// Walks over one value inside of `depth` objects and arrays, checking its grammar.
+    pub(super) fn skip(&mut self, depth: usize) -> Result<(), Flaw> {
+        match self.peek() {
+            b'"' => self.string().map(drop),
+            b'-' | b'0'..=b'9' => self.number().map(drop),
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
+            b'n' => self.literal(b"null"),
+            b'{' | b'[' if depth >= DEPTH_MAX => self.flaw(Why::TooDeep),
+            b'{' => self.skip_members(b'}', depth + 1),
+            b'[' => self.skip_members(b']', depth + 1),
+            _ => self.flaw(Why::ExpectedValue),
+        }
+    }
+
+    fn skip_members(&mut self, close: u8, depth: usize) -> Result<(), Flaw> {
+        let mut more = self.enter(close);
+        while more {
+            if close == b'}' {
+                self.name()?;
+            }
+            self.skip(depth)?;
+            more = self.more(close)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that nothing but whitespace follows.
+    #[inline]
+    pub(super) fn end(&mut self) -> Result<(), Flaw> {
+        self.skip_whitespace();
+        if self.at < self.input.len() { self.flaw(Why::TrailingBytes) } else { Ok(()) }
+    }
+}
+
+/// Checks the grammar of a whole text.
+pub(super) fn check_grammar(input: &[u8]) -> Result<(), Flaw> {
+    let mut cursor = Cursor::starting_at(input, 0);
+    cursor.skip_whitespace();
+    cursor.skip(0)?;
+    cursor.end()
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// Index of the first quote, backslash or control character at or behind `at`, or the length.
+///
+/// Looks at eight bytes in one step: subtracting 1 from a byte that is 0 borrows into its high bit.
+/// A borrow may also mark a byte above a true hit, never one below, so the lowest mark is right.
+#[inline]
+fn end_of_plain(input: &[u8], mut at: usize) -> usize {
+    while let Some(eight) = input.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let bytes = u64::from_le_bytes(*eight);
+        let quotes = bytes ^ (ONES * b'"' as u64);
+        let backslashes = bytes ^ (ONES * b'\\' as u64);
+        let marks = (quotes.wrapping_sub(ONES) & !quotes)
+            | (backslashes.wrapping_sub(ONES) & !backslashes)
+            | (bytes.wrapping_sub(ONES * 0x20) & !bytes);
+        let marks = marks & HIGH_BITS;
+        if marks != 0 {
+            return at + marks.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let special = |&byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    let rest = input.get(at..).unwrap_or_default();
+    rest.iter().position(special).map_or(input.len(), |index| at + index)
+}

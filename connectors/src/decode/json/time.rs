@@ -1,0 +1,120 @@
+//! Dates and times from text.
+//!
+//! | part | accepted | not accepted |
+//! |---|---|---|
+//! | date | `2026-01-31`, years 0001 to 9999 | `2026-1-31`, days that do not exist |
+//! | between | `T`, `t`, one space | |
+//! | time | `10:20:30`, `10:20` (what Java prints for a full minute) | `24:00:00`; `:60`, since a leap second has no place in Unix time |
+//! | fraction | `.` or `,` and 1 to 9 digits; digits below a microsecond are cut off | 10 digits |
+//! | zone | `Z`, `z`, `+02:00`, `+0200`, `+02`; none: it is taken as UTC | names such as `CET` or `UTC` |
+//!
+//! A `timestamp_ntz` has no zone, and a text with one does not fit it: the zone would be lost. For
+//! the same reason a `date` takes only a date. A date alone is no timestamp, and neither is a number.
+
+/// Whether a time of day may or must not name its zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Zone {
+    /// The column holds moments: the zone is applied, a missing one is UTC.
+    Utc,
+    /// The column holds what a clock on a wall shows.
+    None,
+}
+
+/// Microseconds since 1970-01-01T00:00:00.
+#[inline]
+pub(super) fn micros(text: &[u8], zone: Zone) -> Option<i64> {
+    let (date, rest) = text.split_first_chunk::<10>()?;
+    let days = i64::from(days_of(date)?);
+    let (separator, rest) = rest.split_first()?;
+    if !matches!(separator, b'T' | b't' | b' ') {
+        return None;
+    }
+    let (&[h1, h2, b':', m1, m2], mut rest) = rest.split_first_chunk::<5>()? else { return None };
+    let (hour, minute) = (two_digits(h1, h2)?, two_digits(m1, m2)?);
+    let mut second = 0;
+    let mut micros = 0;
+    if let Some((&[b':', s1, s2], behind)) = rest.split_first_chunk::<3>() {
+        second = two_digits(s1, s2)?;
+        (micros, rest) = fraction(behind)?;
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let offset_minutes = match (zone, rest) {
+        (_, []) | (Zone::Utc, [b'Z' | b'z']) => 0,
+        (Zone::Utc, _) => offset_minutes(rest)?,
+        (Zone::None, _) => return None,
+    };
+    let minutes = (days * 24 + i64::from(hour)) * 60 + i64::from(minute) - offset_minutes;
+    Some((minutes * 60 + i64::from(second)) * 1_000_000 + micros)
+}
+
+/// Days since 1970-01-01.
+pub(super) fn days(text: &[u8]) -> Option<i32> {
+    days_of(text.try_into().ok()?)
+}
+
+#[inline]
+fn two_digits(tens: u8, ones: u8) -> Option<u32> {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    (tens < 10 && ones < 10).then(|| u32::from(tens) * 10 + u32::from(ones))
+}
+
+#[inline]
+fn days_of(date: &[u8; 10]) -> Option<i32> {
+    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date else { return None };
+    let year = two_digits(y1, y2)? * 100 + two_digits(y3, y4)?;
+    let (month, day) = (two_digits(m1, m2)?, two_digits(d1, d2)?);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days_in_month = match month {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if year == 0 || day == 0 || day > days_in_month {
+        return None;
+    }
+    Some(days_from_civil(year as i32, month as i32, day as i32))
+}
+
+/// Howard Hinnant's `days_from_civil`, for years after 0: a year that starts in March has its leap day at its end.
+#[inline]
+fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
+    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    let (century, year_of_century) = (year / 100, year % 100);
+    century * 146_097 / 4 + year_of_century * 1_461 / 4 + day_of_year - 719_468
+}
+
+/// The microseconds of a fraction that may be there, and what follows it.
+#[inline]
+fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
+    let Some((b'.' | b',', digits)) = text.split_first() else { return Some((0, text)) };
+    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if count == 0 || count > 9 {
+        return None;
+    }
+    let (digits, rest) = digits.split_at(count);
+    let nanos = digits.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
+    Some((nanos * 10_i64.pow(9 - count as u32) / 1000, rest))
+}
+
+fn offset_minutes(text: &[u8]) -> Option<i64> {
+    let (hours, minutes) = match *text {
+        [_, h1, h2, b':', m1, m2] | [_, h1, h2, m1, m2] => {
+            (two_digits(h1, h2)?, two_digits(m1, m2)?)
+        }
+        [_, h1, h2] => (two_digits(h1, h2)?, 0),
+        _ => return None,
+    };
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    let offset = i64::from(hours * 60 + minutes);
+    match text[0] {
+        b'+' => Some(offset),
+        b'-' => Some(-offset),
+        _ => None,
+    }
+}

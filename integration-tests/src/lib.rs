@@ -1,0 +1,34 @@
+//! What the black-box tests are made of.
+//!
+//! The tests know Alluvium by its binary, its YAML, its exit codes and its tables only. Around the
+//! binary stand things that are not ours: Apache Kafka ([`broker`]), an S3 emulator
+//! ([`object_store`]), real records ([`datasets`]) and DuckDB as the reader ([`reader`]).
+//!
+//! A test reads in the order of the record: a [`case`] gives it a folder and topics, the [`producer`]
+//! says which record went to which offset, a [`connector`] is the YAML, a [`worker`] the running
+//! binary, and the [`verifier`] compares what was produced with what the table holds, by topic
+//! partition and offset.
+//!
+//! `test.sh` beside this package provisions what all this needs and runs the tests.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test fails, and this package is for tests only"
+)]
+
+pub mod broker;
+pub mod case;
+pub mod connector;
+pub mod datasets;
+pub mod group;
+pub mod location;
+pub mod object_store;
+pub mod paths;
+pub mod producer;
+pub mod reader;
+pub mod service;
+pub mod verifier;
+pub mod wait;
+pub mod worker;
