@@ -20,8 +20,7 @@ use crate::source::SourceBatch;
 use crate::write::{Lane, staging};
 
 /// What came of a job.
-#[derive(Debug)]
-pub enum Done {
+pub(super) enum Done {
     /// Batches were decoded and written into open files.
     Processed {
         /// The lane comes back.
@@ -87,7 +86,7 @@ pub enum Done {
 
 /// What the table's offsets are read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub(super) enum Purpose {
     /// To decide where to begin in the assignment that waits.
     Assignment,
     /// To see how far other workers have come.
@@ -98,7 +97,7 @@ pub enum Purpose {
 
 /// What became of one batch.
 #[derive(Debug)]
-pub struct BatchResult {
+pub(super) struct BatchResult {
     /// Where it came from.
     pub topic_partition: TopicPartition,
     /// The offsets that it accounts for.
@@ -113,24 +112,24 @@ pub struct BatchResult {
 
 /// The jobs of one pipeline.
 #[derive(Debug, Default)]
-pub struct Jobs {
+pub(super) struct Jobs {
     running: JoinSet<Done>,
 }
 
 impl Jobs {
     /// True if nothing runs.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty()
     }
 
     /// Waits for the next job to end. `None` if nothing runs.
-    pub async fn next(&mut self) -> Option<Result<Done>> {
+    pub(super) async fn next(&mut self) -> Option<Result<Done>> {
         let joined = self.running.join_next().await?;
         Some(joined.map_err(|e| Error::internal("a job of the pipeline did not end").with_source(e)))
     }
 
     /// Decodes and writes batches.
-    pub fn process(&mut self, mut lane: Box<Lane>, batches: Vec<SourceBatch>) {
+    pub(super) fn process(&mut self, mut lane: Box<Lane>, batches: Vec<SourceBatch>) {
         self.running.spawn_blocking(move || {
             let results = batches.iter().map(|batch| process_one(&mut lane, batch)).collect();
             Done::Processed { lane, results }
@@ -138,7 +137,7 @@ impl Jobs {
     }
 
     /// Finishes the round's files.
-    pub fn seal(&mut self, mut lane: Box<Lane>) {
+    pub(super) fn seal(&mut self, mut lane: Box<Lane>) {
         self.running.spawn_blocking(move || {
             let files = lane.seal();
             Done::Sealed { lane, files }
@@ -146,12 +145,12 @@ impl Jobs {
     }
 
     /// Brings files into the store.
-    pub fn stage(&mut self, round: u64, files: Vec<Box<dyn TableWriter>>) {
+    pub(super) fn stage(&mut self, round: u64, files: Vec<Box<dyn TableWriter>>) {
         self.running.spawn(async move { Done::Staged { round, files: staging::stage_all(files).await } });
     }
 
     /// Commits.
-    pub fn commit(&mut self, round: u64, mut committer: Box<dyn TableCommitter>, commit: Arc<StagedCommit>) {
+    pub(super) fn commit(&mut self, round: u64, mut committer: Box<dyn TableCommitter>, commit: Arc<StagedCommit>) {
         self.running.spawn(async move {
             fail::fail_point!("w3_file_complete_unreferenced", |_| std::process::abort());
             let answer = committer.commit(&commit).await;
@@ -161,7 +160,7 @@ impl Jobs {
     }
 
     /// Searches the table for a commit.
-    pub fn find(&mut self, round: u64, mut committer: Box<dyn TableCommitter>, commit: Arc<StagedCommit>) {
+    pub(super) fn find(&mut self, round: u64, mut committer: Box<dyn TableCommitter>, commit: Arc<StagedCommit>) {
         self.running.spawn(async move {
             let answer = committer.find(&commit).await;
             Done::Looked { round, committer, answer }
@@ -169,7 +168,7 @@ impl Jobs {
     }
 
     /// Reads the table's offsets.
-    pub fn checkpoint(
+    pub(super) fn checkpoint(
         &mut self,
         mut committer: Box<dyn TableCommitter>,
         of: Vec<TopicPartition>,
@@ -182,7 +181,7 @@ impl Jobs {
     }
 
     /// Searches a stretch of a log for records.
-    pub fn tail(&mut self, plan: Arc<ConnectorPlan>, topic_partition: TopicPartition, range: OffsetRange) {
+    pub(super) fn tail(&mut self, plan: Arc<ConnectorPlan>, topic_partition: TopicPartition, range: OffsetRange) {
         self.running.spawn_blocking(move || {
             let empty = crate::source::holds_no_record(&plan.source, &topic_partition, range);
             Done::Tail { topic_partition, range, empty }
@@ -190,12 +189,12 @@ impl Jobs {
     }
 
     /// Looks for the table.
-    pub fn open(&mut self, plan: Arc<ConnectorPlan>) {
+    pub(super) fn open(&mut self, plan: Arc<ConnectorPlan>) {
         self.running.spawn(async move { Done::Opened(plan.table.sink.open(&plan.name).await) });
     }
 
     /// Creates the table.
-    pub fn create(&mut self, plan: Arc<ConnectorPlan>, schema: TableSchema) {
+    pub(super) fn create(&mut self, plan: Arc<ConnectorPlan>, schema: TableSchema) {
         self.running
             .spawn(async move { Done::Created(plan.table.sink.create(&plan.name, &schema).await) });
     }

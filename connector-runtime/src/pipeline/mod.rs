@@ -103,6 +103,12 @@ pub struct Pipeline {
     warned_of_drops: BTreeSet<&'static str>,
 }
 
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pipeline({}, {:?})", self.settings.plan.name, self.partitions)
+    }
+}
+
 /// A round that is sealed, with what is to be done for it next.
 struct Ahead {
     round: CommitRound,
@@ -532,7 +538,7 @@ impl Pipeline {
 
     /// Decides where to begin in the topic partitions of the waiting assignment.
     fn assign(&mut self, stored: &OffsetCheckpoint) -> Result<()> {
-        let Some(Assigning { partitions, reply }) = self.assigning.take() else { return Ok(()) };
+        let Some(Assigning { partitions, reply, .. }) = self.assigning.take() else { return Ok(()) };
         let now = self.now();
         let starts = partitions
             .into_iter()

@@ -5,6 +5,7 @@ use std::time::Duration;
 use connector_api::sink::TableWriter;
 use connector_api::staged::StagedFile;
 use connector_api::{Result, Retry};
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{StreamExt, TryStreamExt, iter};
 
 /// Files on their way at once.
@@ -15,7 +16,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Stages all files. On an error none of them is visible, and what was put is an orphan.
 pub async fn stage_all(files: Vec<Box<dyn TableWriter>>) -> Result<Vec<StagedFile>> {
-    iter(files).map(stage).buffer_unordered(IN_FLIGHT).try_collect().await
+    let staging: Vec<BoxFuture<'static, Result<StagedFile>>> =
+        files.into_iter().map(|file| stage(file).boxed()).collect();
+    iter(staging).buffer_unordered(IN_FLIGHT).try_collect().await
 }
 
 async fn stage(mut file: Box<dyn TableWriter>) -> Result<StagedFile> {

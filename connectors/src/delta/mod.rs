@@ -47,13 +47,18 @@ impl SinkFactory for DeltaFactory {
         let mut errors = supported::refused_properties(&settings.properties);
         match store_at(&settings.location, &settings.storage) {
             Ok(store) if errors.is_empty() => {
-                return Ok(Arc::new(DeltaSink { store, settings: settings.clone() }));
+                return Ok(sink_on(store, settings.clone()));
             }
             Ok(_) => {}
             Err(error) => errors.push(error),
         }
         Err(errors)
     }
+}
+
+/// A sink for the table at a place in any object store, also one that no location can name.
+pub fn sink_on(store: Store, settings: TableSettings) -> Arc<dyn Sink> {
+    Arc::new(DeltaSink { store, settings })
 }
 
 /// One Delta table, existing or not.

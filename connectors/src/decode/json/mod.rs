@@ -74,6 +74,8 @@ mod scan;
 mod time;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

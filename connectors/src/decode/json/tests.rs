@@ -155,7 +155,7 @@ fn a_double_takes_the_nearest_value_and_refuses_what_would_be_lost() {
     check_value(Float64, "0.10000000000000000555", "0.1");
     check_value(Float64, "1e22", "1.0e22");
     check_value(Float64, "1.7976931348623157e308", "1.7976931348623157e308");
-    check_value(Float64, "5e-324", "5e-324");
+    check_value(Float64, "5e-324", "5.0e-324");
     check_value(Float64, "0e999", "0.0");
     check_value(Float64, "9007199254740992", "9007199254740992.0");
     check_value(Float64, "9007199254740993", "not_exact c");
@@ -348,7 +348,7 @@ fn lists_structs_and_maps_nest() {
     check_value(
         deep.clone(),
         r#" [ { "s" : "x" , "k" : { "a" : [ 1 , null ] , "b" : [ ] , "c" : null } } , { } , null ] "#,
-        r#"[{"k":{"a":[1,null],"b":[],"c":null},"s":"x"},{},null]"#,
+        r#"[{"k":{"a":[1,null],"b":[]},"s":"x"},{},null]"#,
     );
     check_value(deep.clone(), r#"[{"k":{"a":[1,"x"]}}]"#, "wrong_type c[0].k.a[1]");
     check_value(deep, r#"[{"k":{"a.b":3}}]"#, "wrong_type c[0].k.`a.b`");
@@ -752,4 +752,112 @@ fn a_null_hides_required_fields_below_it() {
         "{}",
         Some(r#"{"a":{"b":{"x":1,"l":["s",2],"m":{}}}}"#),
     );
+}
+
+#[track_caller]
+fn check_inferred(sample: &[&str], expected: &[&str]) {
+    let sample: Vec<&[u8]> = sample.iter().map(|record| record.as_bytes()).collect();
+    let schema = JsonFactory.infer(&sample);
+    let columns: Vec<String> =
+        schema.iter().flat_map(|schema| schema.fields()).map(|f| described(f)).collect();
+    assert_eq!(columns, expected);
+}
+
+/// A field in short. Panics where it is not nullable.
+fn described(field: &Field) -> String {
+    assert!(field.is_nullable(), "{field}");
+    let json = if field.metadata().contains_key(JSON_TEXT_KEY) { " json" } else { "" };
+    let data_type = match field.data_type() {
+        DataType::List(item) => format!("[{}]", described(item)),
+        DataType::Struct(fields) => {
+            format!("{{{}}}", fields.iter().map(|f| described(f)).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    };
+    format!("{} {data_type}{json}", field.name())
+}
+
+#[test]
+fn columns_are_inferred_in_the_order_of_their_first_appearance() {
+    check_inferred(
+        &[
+            r#"{"id":1,"user":{"id":"u"},"tags":["a"],"ok":true}"#,
+            r#"{"new":1.5,"id":2,"user":{"country":"US","id":null},"at":"2026-01-01T00:00:00Z"}"#,
+        ],
+        &[
+            "id Int64",
+            "user {id Utf8, country Utf8}",
+            "tags [element Utf8]",
+            "ok Boolean",
+            "new Float64",
+            "at Utf8",
+        ],
+    );
+}
+
+#[test]
+fn numbers_are_inferred_so_that_none_is_lost() {
+    check_inferred(&[r#"{"a":1}"#, r#"{"a":-9223372036854775808}"#], &["a Int64"]);
+    check_inferred(&[r#"{"a":1}"#, r#"{"a":1.5}"#], &["a Float64"]);
+    check_inferred(&[r#"{"a":1e3}"#], &["a Float64"]);
+    check_inferred(&[r#"{"a":18446744073709551615}"#, r#"{"a":1}"#], &["a Decimal128(38, 0)"]);
+    check_inferred(&[r#"{"a":18446744073709551615}"#, r#"{"a":1.5}"#], &["a Float64"]);
+    check_inferred(&[&format!(r#"{{"a":{}}}"#, "9".repeat(39))], &["a Utf8 json"]);
+    check_inferred(&[r#"{"a":1e999}"#], &["a Utf8 json"]);
+}
+
+#[test]
+fn mixed_kinds_are_inferred_as_json_text() {
+    for (one, other) in
+        [("1", r#""a""#), ("true", "1"), ("{}", "[]"), (r#""a""#, "[1]"), (r#"{"x":1}"#, "1")]
+    {
+        for (one, other) in [(one, other), (other, one)] {
+            check_inferred(
+                &[&format!(r#"{{"a":{one}}}"#), &format!(r#"{{"a":{other}}}"#)],
+                &["a Utf8 json"],
+            );
+        }
+    }
+    check_inferred(&[r#"{"a":[1,"b"],"c":[[1],["b"]]}"#], &["a Utf8 json", "c Utf8 json"]);
+    check_inferred(&[r#"{"a":[{"x":1},{"x":"b"}]}"#], &["a [element {x Utf8 json}]"]);
+}
+
+#[test]
+fn what_is_never_more_than_null_or_empty_is_no_column() {
+    check_inferred(&[r#"{"a":null,"b":[],"c":{},"d":[[],null],"e":{"f":null},"g":[{}]}"#], &[]);
+    check_inferred(
+        &[r#"{"a":null,"b":[]}"#, r#"{"a":1,"b":[2]}"#],
+        &["a Int64", "b [element Int64]"],
+    );
+    check_inferred(&[], &[]);
+    check_inferred(&["{}", "1", ""], &[]);
+}
+
+#[test]
+fn unreadable_records_are_passed_over_as_a_whole() {
+    check_inferred(&[r#"{"a":1,"b":2"#, "", "[1]", r#"{"c":1}"#, &"[".repeat(1000)], &["c Int64"]);
+    check_inferred(&[r#"{"a":"x","a":1}"#], &["a Int64"]);
+}
+
+#[test]
+fn names_that_a_table_cannot_hold_are_no_columns() {
+    let long = "n".repeat(256);
+    check_inferred(
+        &[&format!(
+            r#"{{"":1,"a b":1,"x;":1,"é":1,"a.b":1,"ID":1,"id":1,"Id":1,"_kafka":1,"_Rescued":1,"t\tb":1,"{long}":1,
+                "s":{{"_kafka":1,"":2,"Y":null,"y":1}}}}"#
+        )],
+        &["é Int64", "a.b Int64", "ID Int64", "s {_kafka Int64, y Int64}"],
+    );
+}
+
+#[test]
+fn names_that_are_data_do_not_become_columns_without_end() {
+    let many = |names: usize| {
+        let members: Vec<String> = (0..names).map(|i| format!(r#""k{i}":1"#)).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    check_inferred(&[&format!(r#"{{"a":{}}}"#, many(1001))], &["a Utf8 json"]);
+    let schema = JsonFactory.infer(&[many(1500).as_bytes()]).unwrap();
+    assert_eq!((schema.fields().len(), schema.field(999).name().as_str()), (1000, "k999"));
 }

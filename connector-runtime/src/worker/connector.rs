@@ -1,0 +1,51 @@
+//! Starting one connector: the table, the brokers, the group, the pipeline.
+
+use std::sync::atomic::Ordering;
+
+use connector_api::sink::OpenTable;
+use connector_api::{Context, Error, Result};
+
+use super::Running;
+use crate::pipeline::{Pipeline, PipelineSettings};
+use crate::source::{KafkaSource, Topics};
+
+/// Runs a connector until it is drained, done or failed.
+pub(super) async fn run(running: Running) -> Result<()> {
+    let Running { plan, clock, progress, drain, until_end } = running;
+    let doing = || format!("connector `{}`", plan.name);
+    let mut table = plan.table.sink.open(&plan.name).await.context(doing)?;
+    let (preparing, time) = (plan.clone(), clock.clone());
+    let prepared = tokio::task::spawn_blocking(move || KafkaSource::prepare(&preparing, time)).await;
+    let prepared = prepared.map_err(|e| Error::internal("connecting did not end").with_source(e))?;
+    let (prepared, topics) = prepared.context(doing)?;
+    if until_end {
+        if topics.is_empty() {
+            return Err(Error::user("no topic matches `topics_pattern`, so there is nothing to read").context(doing()));
+        }
+        let left = offsets_left(&mut table, &topics).await.context(doing)?;
+        progress.to_cover.store(left, Ordering::Relaxed);
+        if left == 0 {
+            tracing::info!(connector = %plan.name, "the table holds everything already");
+            return Ok(());
+        }
+    }
+    let source = KafkaSource::start(prepared).context(doing)?;
+    let run = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
+    let settings = PipelineSettings { plan: plan.clone(), run, clock, progress, drain, until_end };
+    Pipeline::new(settings, source, table, &topics)?.run().await.context(doing)
+}
+
+/// How many offsets lie between the table and the ends of the logs.
+async fn offsets_left(table: &mut Option<OpenTable>, topics: &Topics) -> Result<u64> {
+    let of: Vec<_> = topics.iter().map(|topic| topic.topic_partition.clone()).collect();
+    let stored = match table {
+        Some(table) => table.committer.checkpoint(&of).await?,
+        None => Default::default(),
+    };
+    let left = topics.iter().map(|topic| {
+        let from = stored.next(&topic.topic_partition).unwrap_or(topic.log_start);
+        // A table that is ahead of the log is looked into when the group assigns.
+        topic.log_end.get().abs_diff(from.get())
+    });
+    Ok(left.sum())
+}

@@ -1,0 +1,85 @@
+//! 2 · The worker: all connectors of this process, from start to drain.
+//!
+//! Each connector is supervised on its own; one that fails leaves the others alone. The worker ends
+//! when all have ended: drained by a signal, at the end of `--until-end`, or failed.
+
+mod connector;
+mod signals;
+mod supervisor;
+
+use std::sync::Arc;
+
+use connector_api::Error;
+use connector_api::clock::{Clock, SystemClock};
+use connector_api::ids::ConnectorName;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::ConnectorPlan;
+use crate::observe::progress::{Counts, Progress};
+use crate::observe::terminal::ProgressLine;
+
+/// How a worker runs its connectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Stop when everything is read that was there at the start.
+    pub until_end: bool,
+    /// Show progress on the terminal.
+    pub show_progress: bool,
+}
+
+/// How one connector ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Which one.
+    pub connector: ConnectorName,
+    /// What it did.
+    pub counts: Counts,
+    /// Why it stopped, if it was not asked to.
+    pub error: Option<Error>,
+}
+
+/// What a connector of this worker is given.
+#[derive(Debug, Clone)]
+struct Running {
+    plan: Arc<ConnectorPlan>,
+    clock: Arc<dyn Clock>,
+    progress: Arc<Progress>,
+    drain: watch::Receiver<bool>,
+    until_end: bool,
+}
+
+/// Runs connectors until they are drained, done or failed. The first signal drains, the second
+/// aborts the process at once, which loses nothing either.
+pub async fn run(plans: Vec<ConnectorPlan>, options: RunOptions) -> Vec<Ended> {
+    let (drain, drained) = watch::channel(false);
+    let signals = tokio::spawn(signals::watch(drain));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let mut shown = Vec::new();
+    let mut connectors = JoinSet::new();
+    for plan in plans {
+        let progress = Arc::new(Progress::default());
+        shown.push((plan.name.clone(), progress.clone()));
+        let running = Running {
+            plan: Arc::new(plan),
+            clock: clock.clone(),
+            progress,
+            drain: drained.clone(),
+            until_end: options.until_end,
+        };
+        connectors.spawn(supervisor::supervise(running));
+    }
+    let line = options.show_progress.then(|| ProgressLine::show(shown, clock));
+    let mut ended = Vec::new();
+    while let Some(connector) = connectors.join_next().await {
+        match connector {
+            Ok(one) => ended.push(one),
+            Err(error) => tracing::error!(%error, "a connector's task did not end"),
+        }
+    }
+    signals.abort();
+    if let Some(line) = line {
+        line.clear().await;
+    }
+    ended
+}

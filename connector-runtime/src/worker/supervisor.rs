@@ -1,0 +1,117 @@
+//! Whether a connector that failed is started again: a table over whose fault it was and whether
+//! it helps to try again.
+//!
+//! | error | before its first commit | after it |
+//! |---|---|---|
+//! | a person must decide | stop | stop |
+//! | retry never | stop | stop |
+//! | retry after refresh | start again at once | start again at once |
+//! | retry after back-off | stop: the configuration was probably never right | start again after a pause |
+//!
+//! With `--until-end` nothing but a refresh is tried again: whoever waits for the end wants to know.
+
+use std::time::Duration;
+
+use connector_api::clock::Moment;
+use connector_api::{Error, Retry};
+
+use super::{Ended, Running, connector};
+
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// A connector that ran for this long without an error begins with the first pause again.
+const STEADY: Duration = Duration::from_secs(300);
+/// Refreshes in a row before the error counts as final.
+const REFRESHES_MAX: u32 = 10;
+
+/// What to do with a connector that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Stop,
+    Restart(Duration),
+}
+
+fn judge(error: &Error, has_committed: bool, until_end: bool, failures: u32) -> Verdict {
+    if error.needs_decision() {
+        return Verdict::Stop;
+    }
+    match error.retry() {
+        Retry::Never => Verdict::Stop,
+        Retry::AfterRefresh if failures < REFRESHES_MAX => Verdict::Restart(Duration::ZERO),
+        Retry::AfterRefresh => Verdict::Stop,
+        Retry::AfterBackoff if until_end || !has_committed => Verdict::Stop,
+        Retry::AfterBackoff => {
+            Verdict::Restart((PAUSE_FIRST * 2u32.pow(failures.min(6))).min(PAUSE_MAX))
+        }
+    }
+}
+
+/// Runs a connector, and starts it again where that may help.
+pub(super) async fn supervise(running: Running) -> Ended {
+    let mut failures = 0;
+    let connector = running.plan.name.clone();
+    loop {
+        let started: Moment = running.clock.now();
+        let error = match connector::run(running.clone()).await {
+            Ok(()) => {
+                return Ended { connector, counts: running.progress.counts(), error: None };
+            }
+            Err(error) => error,
+        };
+        if running.clock.now().since(started) >= STEADY {
+            failures = 0;
+        }
+        let has_committed = running.progress.counts().commits > 0;
+        match judge(&error, has_committed, running.until_end, failures) {
+            Verdict::Stop => {
+                tracing::debug!(%connector, %error, "connector stopped");
+                return Ended { connector, counts: running.progress.counts(), error: Some(error) };
+            }
+            Verdict::Restart(pause) => {
+                failures += 1;
+                tracing::warn!(%connector, %error, pause_s = pause.as_secs(), "connector failed, starting it again");
+                let mut drain = running.drain.clone();
+                tokio::select! {
+                    _ = drain.wait_for(|drain| *drain) => {
+                        return Ended { connector, counts: running.progress.counts(), error: None };
+                    }
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(error: Error, has_committed: bool, until_end: bool, expected: Verdict) {
+        assert_eq!(judge(&error, has_committed, until_end, 0), expected);
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let outage = || Error::external("the store does not answer");
+        check(outage(), true, false, Verdict::Restart(PAUSE_FIRST));
+        check(outage(), false, false, Verdict::Stop);
+        check(outage(), true, true, Verdict::Stop);
+        check(Error::user("no such topic"), true, false, Verdict::Stop);
+        check(Error::internal("a bug"), true, false, Verdict::Stop);
+        check(Error::decision("a gap"), true, false, Verdict::Stop);
+        let altered = Error::external("altered").with_retry(Retry::AfterRefresh);
+        check(altered, false, true, Verdict::Restart(Duration::ZERO));
+    }
+
+    #[test]
+    fn pauses_grow_up_to_a_minute() {
+        let pauses: Vec<u64> = (0..9)
+            .map(|failures| match judge(&Error::external("x"), true, false, failures) {
+                Verdict::Restart(pause) => pause.as_secs(),
+                Verdict::Stop => 0,
+            })
+            .collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    }
+}

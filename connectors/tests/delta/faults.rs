@@ -1,0 +1,190 @@
+//! An object store that does to the log's entries what stores and networks do now and then.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+/// What becomes of a request to create an entry of the log.
+pub enum Fault {
+    /// The entry is written, and the answer is lost.
+    AppliedThenError,
+    /// The entry is written, the answer is lost, and the client's own retry meets the entry (S3: 412).
+    AppliedThenExists,
+    /// The request is refused although nobody has written the entry (S3: 409).
+    RefusedAsExisting,
+    /// The request is lost.
+    Lost,
+    /// The request is given up and still under way; [`Faults::deliver`] lets it arrive.
+    Late,
+    /// No answer ever comes.
+    Silent,
+    /// Somebody else does this first.
+    After(Box<dyn FnOnce() + Send>),
+}
+
+/// A store with a list of faults for the requests to come, first things first.
+pub struct Faults {
+    inner: Arc<dyn ObjectStore>,
+    next: Mutex<VecDeque<Fault>>,
+    late: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
+    /// How many reads of the log's entries fail from now on.
+    failing_reads: Mutex<usize>,
+    /// Writes so far, as `put path` or `multipart path`.
+    writes: Mutex<Vec<String>>,
+}
+
+impl Faults {
+    pub fn on(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            next: Mutex::default(),
+            late: Mutex::default(),
+            failing_reads: Mutex::default(),
+            writes: Mutex::default(),
+        })
+    }
+
+    pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.next.lock().unwrap().extend(faults);
+    }
+
+    pub fn fail_reads(&self, count: usize) {
+        *self.failing_reads.lock().unwrap() = count;
+    }
+
+    /// Lets the late requests arrive. Says for each if it created its entry.
+    pub async fn deliver(&self) -> Vec<bool> {
+        let late = std::mem::take(&mut *self.late.lock().unwrap());
+        let mut landed = Vec::new();
+        for (path, payload, options) in late {
+            landed.push(self.inner.put_opts(&path, payload, options).await.is_ok());
+        }
+        landed
+    }
+
+    /// Forgets the writes so far and returns them.
+    pub fn take_writes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.writes.lock().unwrap())
+    }
+
+    /// True if all faults have happened.
+    pub fn spent(&self) -> bool {
+        self.next.lock().unwrap().is_empty()
+    }
+
+    fn fault_of_read(&self, path: &Path) -> Result<()> {
+        let mut failing = self.failing_reads.lock().unwrap();
+        if *failing == 0 || !is_entry(path) {
+            return Ok(());
+        }
+        *failing -= 1;
+        Err(broken("the read was lost"))
+    }
+}
+
+/// True for `_delta_log/00000000000000000000.json`.
+fn is_entry(path: &Path) -> bool {
+    let name = path.filename().unwrap_or_default();
+    path.as_ref().contains("_delta_log/") && name.len() == 25 && name.ends_with(".json")
+}
+
+fn broken(what: &str) -> Error {
+    Error::Generic { store: "Faults", source: what.into() }
+}
+
+fn exists(path: &Path) -> Error {
+    Error::AlreadyExists { path: path.to_string(), source: "injected".into() }
+}
+
+#[async_trait]
+impl ObjectStore for Faults {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.writes.lock().unwrap().push(format!("put {path}"));
+        let fault = match is_entry(path) && options.mode == PutMode::Create {
+            true => self.next.lock().unwrap().pop_front(),
+            false => None,
+        };
+        match fault {
+            Some(Fault::AppliedThenError) => {
+                self.inner.put_opts(path, payload, options).await?;
+                Err(broken("the answer was lost"))
+            }
+            Some(Fault::AppliedThenExists) => {
+                self.inner.put_opts(path, payload, options).await?;
+                Err(exists(path))
+            }
+            Some(Fault::RefusedAsExisting) => Err(exists(path)),
+            Some(Fault::Lost) => Err(broken("the request was lost")),
+            Some(Fault::Late) => {
+                self.late.lock().unwrap().push((path.clone(), payload, options));
+                Err(broken("no answer in time"))
+            }
+            Some(Fault::Silent) => std::future::pending().await,
+            Some(Fault::After(others)) => {
+                others();
+                self.inner.put_opts(path, payload, options).await
+            }
+            None => self.inner.put_opts(path, payload, options).await,
+        }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.writes.lock().unwrap().push(format!("multipart {path}"));
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        self.fault_of_read(path)?;
+        self.inner.get_opts(path, options).await
+    }
+
+    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(path, ranges).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Faults({})", self.inner)
+    }
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
