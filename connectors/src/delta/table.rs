@@ -143,6 +143,7 @@ pub(super) async fn create(
     let (properties, partition_by) = (settings.properties.clone(), schema.partition_columns.clone());
     let creating = table.clone();
     let created = blocking(move || {
+        if let Ok(p) = creating.store.url.to_file_path() { std::fs::create_dir_all(p).ok(); }
         let mut builder = create_table(creating.store.url.as_str(), columns, ENGINE_INFO, false)
             .with_table_properties(properties);
         if !partition_by.is_empty() {
@@ -225,7 +226,7 @@ fn with_checksum(table: &Table, snapshot: SnapshotRef) -> SnapshotRef {
 /// True if the error says that there is no table, and not that it cannot be read.
 fn is_absent(error: &KernelError) -> bool {
     match error.without_backtrace() {
-        KernelError::EmptyLog | KernelError::FileNotFound(_) => true,
+        KernelError::EmptyLog | KernelError::FileNotFound(_) | KernelError::InvalidTableLocation(_) => true,
         KernelError::ObjectStore(error) => matches!(error, object_store::Error::NotFound { .. }),
         _ => false,
     }

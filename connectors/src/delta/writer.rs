@@ -232,7 +232,7 @@ impl DeltaWriter {
             self.path,
             self.rows
         );
-        let content = Bytes::from(writing.parquet.into_inner().map_err(parquet_error)?);
+        let content = Bytes::from(std::mem::take(writing.parquet.inner_mut()));
         let statistics = writing.statistics.finish().map_err(|e| kernel_error("statistics of a file", e))?;
         let statistics = statistics.ok_or_else(|| Error::internal("a data file without rows"))?;
         let meta = FileMeta::new(self.url.clone(), SystemClock::start().wall_ms(), content.len() as u64);

@@ -4,7 +4,6 @@ mod fixture;
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use connector_api::{Fault, Result};
 use datafusion::parquet::arrow::ArrowWriter;
