@@ -1,266 +1,321 @@
 //! Commits files and offsets to a Delta table in one version.
 //!
-//! One attempt is: judge the commit on version V, then create version V+1 if it is not there yet.
-//! Nothing happens between the two that V+1 would not show, so this is the compare-and-swap of
-//! CM-2.
+//! The compare-and-swap of CM-2: a commit is judged on version V, and written as V+1 if no V+1 is
+//! there yet. Both use the same snapshot of V, so whatever V does not show is in V+1 and makes the
+//! write fail. V may be old; a verdict against the commit counts only on the newest version.
 //!
 //! | the store's answer to "create V+1" | what it may mean | what we do |
 //! |---|---|---|
-//! | created | it is ours | done |
-//! | exists already | somebody else's, or our own whose first answer was lost | read V+1: our token there means done; else judge again on the newest version |
-//! | error, time-out | nothing, or created | unknown: [`find`](TableCommitter::find) reads V+1 |
+//! | created | it is ours | `Committed` |
+//! | exists already | somebody else's; our own, whose first answer was lost (S3: 412); nobody's (S3: 409) | read the newest version and judge again |
+//! | error, or none in time | nothing, or created | `Unknown`: the caller looks with [`find`](TableCommitter::find) |
 //!
-//! A request that arrives late can only create the V+1 that it names. We move on to V+2 only after
-//! V+1 was seen to exist, so it loses.
+//! # A commit is never in the table twice
 //!
-//! Crash consistency: nothing is held that a restart needs; the table tells where it stands.
+//! Once it has landed, the stored offsets are past the starts of its ranges, so it is refused on
+//! every version that shows it; and then its token tells `AlreadyCommitted` from `Fenced`. The
+//! table is all that is asked, so it makes no difference who asks, or if he was told to ask first.
+//!
+//! A request without an answer may still be under way when `find` says `NotFound` and the commit
+//! is sent again. It names V+1 and nothing else. If V+1 is free, both requests are for V+1, and
+//! the store takes one of them. If V+1 is taken, by whomever, the late one fails. V+1 becomes free
+//! again only when the log is cleaned up, which needs a log checkpoint behind it: an entry below
+//! that is read by nobody.
+//!
+//! # V must still be the table's
+//!
+//! "V+1 is not there" says nothing if V is not there either: the table may have been dropped, put
+//! back from a copy, or cleaned up beyond V. So before each write the entry of V is looked at, and
+//! [compared](super::log::EntryTag) with the one that was read or written. If it is another, the
+//! table is read from scratch. Who stood still for an hour between the look and the write does
+//! not trust the answer.
+//!
+//! # Cancellation and crashes
+//!
+//! Nothing is held that a restart needs. A dropped future leaves its request under way, like one
+//! without an answer.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 use connector_api::clock::{Clock, Moment, SystemClock};
 use connector_api::ids::{ConnectorName, TopicPartition};
 use connector_api::offsets::{Offset, OffsetCheckpoint};
 use connector_api::outcome::{CommitError, CommitOutcome, CommitReceipt, Conflict, TokenLookup, Verdict};
 use connector_api::sink::TableCommitter;
-use connector_api::staged::StagedCommit;
+use connector_api::staged::{StagedCommit, StagedFile};
 use connector_api::{Error, Result, check_invariant};
-use delta_kernel::committer::FileSystemCommitter;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::snapshot::SnapshotRef;
 use delta_kernel::transaction::{CommitResult, UpdateTableOperation};
 use delta_kernel::{KernelError, KernelResult};
-use object_store::ObjectStoreExt;
 
-use super::table::{ENGINE_INFO, Table, blocking, kernel_error};
+use super::log::{self, Answer, CreateEntry, EntryTag};
+use super::store::store_error;
+use super::table::{ENGINE_INFO, Table, kernel_error, load_if_present};
 use super::writer::AddAction;
 
-/// The keys of `commitInfo.operationParameters` that are ours.
-const TOKEN: &str = "alluvium.token";
+/// The keys of `commitInfo.operationParameters` that are ours, beside [`log::TOKEN`].
 const FINGERPRINT: &str = "alluvium.fingerprint";
 const CONNECTOR: &str = "alluvium.connector";
+const CONSUMED: &str = "alluvium.consumed";
+const REJECTED: &str = "alluvium.rejected";
 
-/// How often a commit is tried against other writers before the round starts over.
-const ATTEMPTS_MAX: usize = 20;
-/// A version that is older than this may have been followed by others whose log entries are cleaned
-/// up already, so that V+1 would be free again. It is read anew first.
-const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(60 * 60);
+/// A write that began longer than this after its version was seen may have met a cleaned-up log.
+const STANDSTILL_MAX: Duration = Duration::from_secs(60 * 60);
+/// Commits after which the log is listed again: log checkpoints shorten what a snapshot carries.
+const COMMITS_UNLISTED_MAX: u64 = 100;
+/// How long to wait when a version "exists already" and is not there.
+const NOBODY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The one that commits for a connector.
 #[derive(Debug)]
 pub(super) struct DeltaCommitter {
     table: Table,
     connector: ConnectorName,
-    snapshot: SnapshotRef,
-    loaded: Moment,
     clock: SystemClock,
-    /// The versions that requests for the commit in hand may have created.
-    attempted: Attempts,
+    base: Base,
 }
 
-/// Which versions may hold the commit with this token.
-#[derive(Debug, Clone, Default)]
-struct Attempts {
-    token: String,
-    versions: BTreeSet<u64>,
-}
-
-/// What one attempt came to.
-enum Attempt {
-    Committed(SnapshotRef),
-    Exists(u64),
-    Failed { version: u64, error: KernelError },
+/// The version that the next commit builds on.
+#[derive(Debug)]
+struct Base {
+    snapshot: SnapshotRef,
+    /// The version's entry in the log, if it was there.
+    entry: Option<EntryTag>,
+    /// When the entry was last seen in the store.
+    seen: Moment,
+    /// The version at which the log was last listed.
+    listed: u64,
 }
 
 impl DeltaCommitter {
-    pub(super) fn new(table: Table, snapshot: SnapshotRef, connector: ConnectorName) -> Self {
+    pub(super) fn new(
+        table: Table,
+        snapshot: SnapshotRef,
+        entry: Option<EntryTag>,
+        connector: ConnectorName,
+    ) -> Self {
         let clock = SystemClock::start();
-        let loaded = clock.now();
-        Self { table, connector, snapshot, loaded, clock, attempted: Attempts::default() }
+        let listed = snapshot.version();
+        let base = Base { snapshot, entry, seen: clock.now(), listed };
+        Self { table, connector, clock, base }
     }
 
-    /// Reads the newest version. Says if the table is no longer the one that files were written for.
-    async fn refresh(&mut self) -> Result<Option<Conflict>> {
-        let (table, known) = (self.table.clone(), self.snapshot.clone());
-        let newest = blocking(move || table.refresh(known)).await?;
-        let newest = newest.map_err(|e| kernel_error("the table's newest version cannot be read", e))?;
-        let conflict = altered(&self.snapshot, &newest);
+    /// True if the version at hand is still the table's, and not worth reading anew.
+    async fn base_holds(&mut self) -> Result<bool> {
+        let version = self.base.snapshot.version();
+        let asked = self.clock.now();
+        if self.base.entry.is_none() || log::tag(&self.table.store, version).await? != self.base.entry {
+            return Ok(false);
+        }
+        self.base.seen = asked;
+        Ok(version - self.base.listed < COMMITS_UNLISTED_MAX)
+    }
+
+    /// Reads the newest version. It becomes the base, unless files were written for another table than it shows.
+    async fn refresh(&mut self) -> Result<(SnapshotRef, Option<Conflict>)> {
+        let asked = self.clock.now();
+        let known = self.base.snapshot.clone();
+        let newer = self.table.blocking(move |table| table.refresh(known)).await?;
+        // Only now: if the base is in its place after the listing, the listing continued it.
+        let version = self.base.snapshot.version();
+        let continued = self.base.entry.is_some()
+            && log::tag(&self.table.store, version).await? == self.base.entry;
+        let newest = match newer {
+            _ if !continued => load_if_present(&self.table).await?.ok_or_else(gone)?,
+            Ok(newer) => newer,
+            Err(error) => return Err(kernel_error("the table's newest version cannot be read", error)),
+        };
+        let conflict = altered(&self.base.snapshot, &newest);
         if conflict.is_none() {
-            self.adopt(newest);
-        }
-        Ok(conflict)
-    }
-
-    fn adopt(&mut self, snapshot: SnapshotRef) {
-        self.snapshot = snapshot;
-        self.loaded = self.clock.now();
-    }
-
-    /// Where this version stands for some topic partitions.
-    async fn stored(&self, of: Vec<TopicPartition>) -> Result<OffsetCheckpoint> {
-        let (table, snapshot) = (self.table.clone(), self.snapshot.clone());
-        let connector = self.connector.clone();
-        blocking(move || {
-            let read = |topic_partition: TopicPartition| {
-                let identity = topic_partition.identity(&connector);
-                let next = snapshot
-                    .get_app_id_version(&identity, table.engine.as_ref())
-                    .map_err(|e| kernel_error("stored offsets cannot be read", e))?;
-                next.map(|next| match Offset::new(next) {
-                    Some(next) => Ok((topic_partition, next)),
-                    None => Err(Error::decision(format!(
-                        "the table stores offset {next} for `{identity}`, which is none; \
-                         another writer uses this identity"
-                    ))),
-                })
-                .transpose()
+            let listed = newest.version();
+            let entry = match continued && listed == version {
+                true => self.base.entry.clone(),
+                false => log::tag(&self.table.store, listed).await?,
             };
-            of.into_iter().filter_map(|tp| read(tp).transpose()).collect()
-        })
-        .await?
-    }
-
-    async fn stored_for(&self, commit: &StagedCommit) -> Result<OffsetCheckpoint> {
-        self.stored(commit.delta().topic_partitions().cloned().collect()).await
-    }
-
-    /// Creates the version after this one, or learns that it exists.
-    async fn attempt(&self, commit: &StagedCommit) -> Result<Attempt> {
-        let version = self.snapshot.version() + 1;
-        let (table, snapshot) = (self.table.clone(), self.snapshot.clone());
-        let (connector, commit) = (self.connector.clone(), commit.clone());
-        blocking(move || match write_version(&table, snapshot, &connector, &commit) {
-            Ok(CommitResult::Committed(done)) => match done.post_commit_snapshot() {
-                Some(snapshot) => Ok(Attempt::Committed(snapshot.clone())),
-                None => Err(Error::internal("the kernel gave no snapshot after a commit")),
-            },
-            Ok(CommitResult::Conflicted(_)) => Ok(Attempt::Exists(version)),
-            Ok(CommitResult::Retryable(failed)) => Ok(Attempt::Failed { version, error: failed.error }),
-            Err(error) => Ok(Attempt::Failed { version, error }),
-        })
-        .await?
-    }
-
-    /// True if this version of the log holds the commit; `None` if the version is not in the store.
-    async fn holds(&self, version: u64, commit: &StagedCommit) -> Result<Option<bool>> {
-        let path = self.table.store.object(&format!("_delta_log/{version:020}.json"));
-        let unreadable = |e: object_store::Error| {
-            Error::external(format!("version {version} of the table cannot be read")).with_source(e)
-        };
-        let content = match self.table.store.objects.get(&path).await {
-            Ok(found) => found.bytes().await.map_err(unreadable)?,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(unreadable(error)),
-        };
-        Ok(Some(has_token(&content, &commit.token().0)))
-    }
-
-    fn receipt(&self, version: u64, commit: &StagedCommit) -> CommitReceipt {
-        let mut checkpoint = OffsetCheckpoint::default();
-        checkpoint.advance(commit.delta());
-        CommitReceipt { version, checkpoint }
-    }
-
-    /// Judges and attempts until the commit is in the table, refused, or without an answer.
-    async fn commit_on_newest(&mut self, commit: &StagedCommit) -> Result<CommitOutcome, CommitError> {
-        for _ in 0..ATTEMPTS_MAX {
-            let stored = self.stored_for(commit).await.map_err(CommitError::NotSent)?;
-            if let Verdict::Refused(outcome) = commit.judge(stored) {
-                return Ok(outcome);
-            }
-            match self.attempt(commit).await.map_err(CommitError::Unknown)? {
-                Attempt::Committed(snapshot) => {
-                    let version = snapshot.version();
-                    self.adopt(snapshot);
-                    return Ok(CommitOutcome::Committed(self.receipt(version, commit)));
-                }
-                Attempt::Exists(version) => {
-                    self.attempted.versions.insert(version);
-                    let ours = self.holds(version, commit).await.map_err(CommitError::Unknown)?;
-                    if ours == Some(true) {
-                        return Ok(CommitOutcome::AlreadyCommitted(self.receipt(version, commit)));
-                    }
-                    if let Some(cause) = self.refresh().await.map_err(CommitError::NotSent)? {
-                        return Ok(CommitOutcome::Conflicted { cause });
-                    }
-                }
-                Attempt::Failed { version, error } => {
-                    self.attempted.versions.insert(version);
-                    let doing = format!("the answer to writing version {version} was lost");
-                    return Err(CommitError::Unknown(kernel_error(&doing, error)));
-                }
-            }
+            self.base = Base { snapshot: newest.clone(), entry, seen: asked, listed };
         }
-        Err(CommitError::NotSent(Error::external(format!(
-            "{ATTEMPTS_MAX} attempts to commit lost against other writers of the table"
-        ))))
+        Ok((newest, conflict))
     }
+
+    /// The newest version, for questions that no alteration of the table touches.
+    async fn newest(&mut self) -> Result<SnapshotRef> {
+        match self.refresh().await? {
+            (_, Some(conflict @ Conflict::TableReplaced)) => Err(Error::decision(format!(
+                "{conflict}; its rows and offsets are gone. To fill the new table, restart the connector"
+            ))),
+            (newest, _) => Ok(newest),
+        }
+    }
+
+    /// Where a version stands for some topic partitions.
+    async fn stored(&self, snapshot: &SnapshotRef, of: BTreeSet<TopicPartition>) -> Result<OffsetCheckpoint> {
+        let (snapshot, connector) = (snapshot.clone(), self.connector.clone());
+        let read = move |table: &Table| {
+            of.into_iter().filter_map(|tp| next_offset(table, &snapshot, &connector, tp).transpose()).collect()
+        };
+        self.table.blocking(read).await?
+    }
+
+    async fn stored_for(&self, snapshot: &SnapshotRef, commit: &StagedCommit) -> Result<OffsetCheckpoint> {
+        self.stored(snapshot, commit.delta().topic_partitions().cloned().collect()).await
+    }
+
+    async fn look_up(&self, newest: &SnapshotRef, commit: &StagedCommit) -> Result<TokenLookup> {
+        let stored = self.stored_for(newest, commit).await?;
+        log::look_up(&self.table.store, &self.connector, commit, newest.version(), stored).await
+    }
+
+    /// The outcome of a commit that the newest version refuses: it may be there already.
+    async fn refused(
+        &self,
+        newest: &SnapshotRef,
+        commit: &StagedCommit,
+        outcome: CommitOutcome,
+    ) -> Result<CommitOutcome> {
+        Ok(match self.look_up(newest, commit).await? {
+            TokenLookup::Found(receipt) => CommitOutcome::AlreadyCommitted(receipt),
+            TokenLookup::NotFound | TokenLookup::Pruned { .. } => outcome,
+        })
+    }
+
+    /// Judges the commit on the base and, if it may be written, writes the version after it.
+    async fn attempt(&mut self, commit: &StagedCommit) -> Result<Attempt, CommitError> {
+        let stored = self.stored_for(&self.base.snapshot, commit).await.map_err(CommitError::NotSent)?;
+        if let Verdict::Refused(outcome) = commit.judge(stored) {
+            return Ok(Attempt::Refused(outcome));
+        }
+        let version = self.base.snapshot.version() + 1;
+        let (entry, answer) = CreateEntry::new(&self.table.store);
+        let (snapshot, connector, staged) = (self.base.snapshot.clone(), self.connector.clone(), commit.clone());
+        let written = self
+            .table
+            .blocking(move |table| write_version(table, snapshot, &connector, &staged, entry))
+            .await
+            .map_err(CommitError::Unknown)?;
+        match log::take(&answer) {
+            Answer::Created(entry) => self.created(version, entry, written, commit),
+            Answer::Exists => Ok(Attempt::Exists),
+            Answer::Lost(error) => {
+                let doing = format!("the answer to writing version {version} was lost");
+                Err(CommitError::Unknown(store_error(doing, error)))
+            }
+            Answer::NotSent => Err(CommitError::NotSent(match written {
+                Ok(_) => Error::internal("the kernel wrote a version elsewhere"),
+                Err(error) => kernel_error("the commit cannot be written", error),
+            })),
+        }
+    }
+
+    fn created(
+        &mut self,
+        version: u64,
+        entry: Option<EntryTag>,
+        written: KernelResult<CommitResult>,
+        commit: &StagedCommit,
+    ) -> Result<Attempt, CommitError> {
+        let now = self.clock.now();
+        if now.since(self.base.seen) > STANDSTILL_MAX {
+            return Err(CommitError::Unknown(Error::external(format!(
+                "version {version} was written so late that the log may have been cleaned up before"
+            ))));
+        }
+        // The kernel may fail over its own next snapshot. The version is there, and the base, now
+        // outdated, is read anew when it refuses the next commit.
+        if let Ok(CommitResult::Committed(done)) = written
+            && let Some(snapshot) = done.post_commit_snapshot().cloned()
+        {
+            self.base = Base { snapshot, entry, seen: now, listed: self.base.listed };
+        }
+        Ok(Attempt::Committed(log::receipt(version, commit)))
+    }
+}
+
+/// What became of one attempt that got an answer.
+enum Attempt {
+    Committed(CommitReceipt),
+    Refused(CommitOutcome),
+    /// The version to write exists, or is said to.
+    Exists,
 }
 
 #[async_trait]
 impl TableCommitter for DeltaCommitter {
     async fn checkpoint(&mut self, of: &[TopicPartition]) -> Result<OffsetCheckpoint> {
-        if let Some(conflict) = self.refresh().await? {
-            return Err(altered_error(&conflict));
-        }
-        self.stored(of.to_vec()).await
+        let newest = self.newest().await?;
+        self.stored(&newest, of.iter().cloned().collect()).await
     }
 
+    /// Tries until the commit is in the table, refused by the newest version, or without an answer.
     async fn commit(&mut self, commit: &StagedCommit) -> Result<CommitOutcome, CommitError> {
-        if self.attempted.token == commit.token().0 {
-            // Tried before: it may have landed since. CM-3: look before anything else.
-            match self.find(commit).await.map_err(CommitError::NotSent)? {
-                TokenLookup::Found(receipt) => return Ok(CommitOutcome::AlreadyCommitted(receipt)),
-                TokenLookup::NotFound | TokenLookup::Pruned { .. } => {}
+        let give_up = self.clock.now() + self.table.store.deadline;
+        let mut outdated = !self.base_holds().await.map_err(CommitError::NotSent)?;
+        let mut newest = false;
+        let mut sent = false;
+        // After the first request every failure leaves a doubt: its "exists already" may be about itself.
+        let failed = |sent: bool, error: Error| match sent {
+            true => CommitError::Unknown(error),
+            false => CommitError::NotSent(error),
+        };
+        loop {
+            if outdated {
+                let before = self.base.snapshot.version();
+                let (snapshot, conflict) = self.refresh().await.map_err(|e| failed(sent, e))?;
+                if let Some(cause) = conflict {
+                    let outcome = CommitOutcome::Conflicted { cause };
+                    return self.refused(&snapshot, commit, outcome).await.map_err(|e| failed(sent, e));
+                }
+                if sent && snapshot.version() == before {
+                    tokio::time::sleep(NOBODY_PAUSE).await;
+                }
+                newest = true;
             }
-        } else {
-            self.attempted = Attempts { token: commit.token().0.clone(), versions: BTreeSet::new() };
+            if sent && self.clock.now() > give_up {
+                let lost = Error::external("other writers of the table were faster each time");
+                return Err(failed(sent, lost));
+            }
+            match self.attempt(commit).await {
+                Ok(Attempt::Committed(receipt)) => return Ok(CommitOutcome::Committed(receipt)),
+                Ok(Attempt::Refused(outcome)) if newest => {
+                    let snapshot = &self.base.snapshot;
+                    return self.refused(snapshot, commit, outcome).await.map_err(|e| failed(sent, e));
+                }
+                Ok(Attempt::Refused(_)) => {}
+                Ok(Attempt::Exists) => sent = true,
+                Err(CommitError::NotSent(error)) => return Err(failed(sent, error)),
+                Err(unknown) => return Err(unknown),
+            }
+            outdated = true;
         }
-        let outdated = self.clock.now().since(self.loaded) > SNAPSHOT_AGE_MAX;
-        if outdated && let Some(cause) = self.refresh().await.map_err(CommitError::NotSent)? {
-            return Ok(CommitOutcome::Conflicted { cause });
-        }
-        let outcome = self.commit_on_newest(commit).await?;
-        let refused = matches!(outcome, CommitOutcome::Fenced { .. } | CommitOutcome::RolledBack { .. });
-        if !refused {
-            return Ok(outcome);
-        }
-        // The version at hand may be behind what the table holds: judge on the newest before we say so.
-        if let Some(cause) = self.refresh().await.map_err(CommitError::NotSent)? {
-            return Ok(CommitOutcome::Conflicted { cause });
-        }
-        if let TokenLookup::Found(receipt) = self.find(commit).await.map_err(CommitError::NotSent)? {
-            return Ok(CommitOutcome::AlreadyCommitted(receipt));
-        }
-        self.commit_on_newest(commit).await
     }
 
     async fn find(&mut self, commit: &StagedCommit) -> Result<TokenLookup> {
-        if let Some(conflict) = self.refresh().await? {
-            return Err(altered_error(&conflict));
-        }
-        let newest = self.snapshot.version();
-        let stored = self.stored_for(commit).await?;
-        let mut candidates = self.attempted.versions.clone();
-        if self.attempted.token != commit.token().0 {
-            candidates = (newest.saturating_sub(ATTEMPTS_MAX as u64)..=newest).collect();
-        }
-        let mut pruned = false;
-        for version in candidates {
-            match self.holds(version, commit).await? {
-                Some(true) => return Ok(TokenLookup::Found(self.receipt(version, commit))),
-                Some(false) => {}
-                None => pruned |= version <= newest,
-            }
-        }
-        // Committed offsets whose token is nowhere to be seen: not this commit, or its entry is gone.
-        let moved = commit.delta().iter().any(|(tp, range)| stored.next(tp) == Some(range.end()));
-        match pruned || (moved && self.attempted.token != commit.token().0) {
-            true => Ok(TokenLookup::Pruned { stored }),
-            false => Ok(TokenLookup::NotFound),
-        }
+        let newest = self.newest().await?;
+        self.look_up(&newest, commit).await
+    }
+}
+
+fn next_offset(
+    table: &Table,
+    snapshot: &SnapshotRef,
+    connector: &ConnectorName,
+    topic_partition: TopicPartition,
+) -> Result<Option<(TopicPartition, Offset)>> {
+    let identity = topic_partition.identity(connector);
+    let next = snapshot
+        .get_app_id_version(&identity, table.engine.as_ref())
+        .map_err(|e| kernel_error("stored offsets cannot be read", e))?;
+    let Some(next) = next else { return Ok(None) };
+    match Offset::new(next) {
+        Some(next) => Ok(Some((topic_partition, next))),
+        None => Err(Error::decision(format!(
+            "the table stores offset {next} for `{identity}`, which is none; another writer uses this identity"
+        ))),
     }
 }
 
@@ -270,47 +325,53 @@ fn write_version(
     snapshot: SnapshotRef,
     connector: &ConnectorName,
     commit: &StagedCommit,
+    entry: CreateEntry,
 ) -> KernelResult<CommitResult> {
-    let mut parameters = vec![
-        (TOKEN, Some(commit.token().0.clone())),
-        (FINGERPRINT, Some(commit.fingerprint().to_owned())),
-        (CONNECTOR, Some(connector.to_string())),
-    ];
     let account = commit.accounting();
-    let counts = [("alluvium.consumed", account.consumed), ("alluvium.rejected", account.rejected)];
-    parameters.extend(counts.map(|(key, count)| (key, Some(count.to_string()))));
+    let parameters = [
+        (log::TOKEN, commit.token().0.clone()),
+        (FINGERPRINT, commit.fingerprint().to_owned()),
+        (CONNECTOR, connector.to_string()),
+        (CONSUMED, account.consumed.to_string()),
+        (REJECTED, account.rejected.to_string()),
+    ];
     let mut builder = snapshot
         .update_table(UpdateTableOperation::StreamingUpdate, ENGINE_INFO, true)
-        .with_operation_parameters(parameters);
+        .with_operation_parameters(parameters.map(|(key, value)| (key, Some(value))));
     if !commit.files().is_empty() {
         builder = builder.with_blind_append();
     }
     for (topic_partition, range) in commit.delta().iter() {
         builder = builder.with_transaction_id(topic_partition.identity(connector), range.end().get());
     }
-    let mut transaction = builder.build(table.engine.as_ref(), Box::new(FileSystemCommitter::new()))?;
-    let mut rows = 0;
+    let mut transaction = builder.build(table.engine.as_ref(), Box::new(entry))?;
     for file in commit.files() {
         let Some(AddAction(add)) = file.sink_data.get() else {
             return Err(KernelError::generic(format!("`{}` was not written by this sink", file.path)));
         };
-        rows += file.rows;
+        check_counts(file, add);
         transaction.add_files(Box::new(ArrowEngineData::new(add.clone())));
     }
+    transaction.commit(table.engine.as_ref())
+}
+
+/// WR-2: what goes into the log is what the writer counted.
+fn check_counts(file: &StagedFile, add: &RecordBatch) {
+    let number = |column: Option<&Arc<dyn Array>>| {
+        column.and_then(|c| c.as_primitive_opt::<Int64Type>().map(|numbers| numbers.value(0)))
+    };
+    let bytes = number(add.column_by_name("size"));
+    let statistics = add.column_by_name("stats").and_then(|stats| stats.as_struct_opt());
+    let rows = statistics.and_then(|stats| number(stats.column_by_name("numRecords")));
     check_invariant!(
         Wr2,
-        rows == account.written,
-        "{rows} rows go into the commit, {} were written",
-        account.written
+        rows.map(i64::unsigned_abs) == Some(file.rows) && bytes.map(i64::unsigned_abs) == Some(file.bytes),
+        "{file:?} goes into the log with {rows:?} rows and {bytes:?} bytes"
     );
-    transaction.commit(table.engine.as_ref())
 }
 
 /// Compares what files depend on: the table's id, columns, partitioning, protocol and properties.
 fn altered(known: &SnapshotRef, newest: &SnapshotRef) -> Option<Conflict> {
-    if Arc::ptr_eq(known, newest) {
-        return None;
-    }
     let (old, new) = (known.table_configuration(), newest.table_configuration());
     if old.metadata().id() != new.metadata().id() {
         return Some(Conflict::TableReplaced);
@@ -319,35 +380,6 @@ fn altered(known: &SnapshotRef, newest: &SnapshotRef) -> Option<Conflict> {
     (!same).then_some(Conflict::TableAltered)
 }
 
-fn altered_error(conflict: &Conflict) -> Error {
-    match conflict {
-        Conflict::TableReplaced => Error::decision(format!(
-            "{conflict}; its rows and offsets are gone. To fill the new table from the start position, restart the connector"
-        )),
-        Conflict::TableAltered => {
-            Error::external(conflict.to_string()).with_retry(connector_api::Retry::AfterRefresh)
-        }
-    }
-}
-
-/// Looks for our token in the `commitInfo` of one log entry (Delta protocol, "Commit Provenance Information").
-fn has_token(entry: &[u8], token: &str) -> bool {
-    entry.split(|byte| *byte == b'\n').any(|line| {
-        let action: Option<serde_json::Value> = serde_json::from_slice(line).ok();
-        action.is_some_and(|action| action["commitInfo"]["operationParameters"][TOKEN] == token)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cm_3_a_token_is_found_in_the_commit_info_and_nowhere_else() {
-        let entry = br#"{"commitInfo":{"operationParameters":{"alluvium.token":"t-1"}}}
-{"add":{"path":"t-2","tags":{"alluvium.token":"t-2"}}}"#;
-        assert!(has_token(entry, "t-1"));
-        assert!(!has_token(entry, "t-2"));
-        assert!(!has_token(b"half a line {", "t-1"));
-    }
+fn gone() -> Error {
+    Error::decision("the table is no longer there; its rows and offsets are gone. To begin a new one, restart the connector")
 }

@@ -11,7 +11,7 @@ use connector_api::sink::TableMaintenance;
 use object_store::ObjectStoreExt;
 use serde_json::Value;
 
-use super::table::{Table, blocking, kernel_error};
+use super::table::{Table, kernel_error};
 
 /// Versions between two log checkpoints, if the table does not say.
 const INTERVAL: u64 = 100;
@@ -52,16 +52,15 @@ impl TableMaintenance for DeltaMaintenance {
             return Ok(None);
         }
         let last = self.last_log_checkpoint().await.unwrap_or(0);
-        let table = self.table.clone();
-        let snapshot = blocking(move || table.load()).await?;
+        let snapshot = self.table.blocking(Table::load).await?;
         let snapshot = snapshot.map_err(|e| kernel_error("the table cannot be read", e))?;
         let interval = snapshot.table_properties().checkpoint_interval.map_or(INTERVAL, |n| n.get());
         if snapshot.version() < last + interval {
             self.set_due(last + interval);
             return Ok(None);
         }
-        let (table, version) = (self.table.clone(), snapshot.version());
-        blocking(move || {
+        let version = snapshot.version();
+        let written = self.table.blocking(move |table| {
             let engine = table.engine.as_ref();
             // The checksum first: it costs little, and readers and committers start from it.
             let snapshot = match snapshot.write_checksum(engine) {
@@ -69,9 +68,8 @@ impl TableMaintenance for DeltaMaintenance {
                 Err(_) => snapshot,
             };
             snapshot.checkpoint(engine, None)
-        })
-        .await?
-        .map_err(|e| kernel_error("the log checkpoint cannot be written", e))?;
+        });
+        written.await?.map_err(|e| kernel_error("the log checkpoint cannot be written", e))?;
         self.set_due(version + interval);
         Ok(Some(format!("log checkpoint at version {version}")))
     }

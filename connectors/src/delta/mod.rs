@@ -11,10 +11,11 @@
 //! * Data files are seen by readers only if an `add` action names them (WR-1).
 //!
 //! The commit path is `delta_kernel`; Parquet files are written by [`writer`]. Kernel calls block,
-//! so they run on blocking threads ([`table::blocking`]).
+//! so they run on blocking threads ([`Table::blocking`](table::Table::blocking)).
 
 mod committer;
 mod encoding;
+mod log;
 mod maintenance;
 mod reader;
 mod schema;

@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use connector_api::sink::{RecordBatches, TableReader};
 use connector_api::{Error, Result};
 use delta_kernel::engine::arrow_data::ArrowEngineData;
-use delta_kernel::schema::{SchemaRef as DeltaSchemaRef, StructType};
+use delta_kernel::schema::{DataType, SchemaRef as DeltaSchemaRef, StructField, StructType};
 use delta_kernel::snapshot::SnapshotRef;
 use delta_kernel::{Engine, EngineData, KernelResult};
 
@@ -60,10 +60,31 @@ impl TableReader for DeltaReader {
 impl DeltaReader {
     fn projected(&self, columns: &[usize]) -> Result<DeltaSchemaRef> {
         let all = self.snapshot.schema();
-        let fields = columns.iter().filter_map(|&index| all.field_at_index(index).cloned());
-        let fields = StructType::try_new(fields)
-            .map_err(|e| Error::internal("the same column twice").with_source(e))?;
+        let wanted = columns.iter().filter_map(|&index| all.field_at_index(index));
+        let fields: Vec<_> = wanted.chain(self.carrier(columns, &all)).cloned().collect();
+        let fields =
+            StructType::try_new(fields).map_err(|e| Error::internal("the same column twice").with_source(e))?;
         Ok(Arc::new(fields))
+    }
+
+    /// A column to read only since rows cannot be counted without one: the kernel panics on a scan
+    /// that takes nothing out of the files, such as that of partition columns alone.
+    fn carrier<'a>(&self, columns: &[usize], all: &'a StructType) -> Option<&'a StructField> {
+        let partition_columns = self.snapshot.table_configuration().metadata().partition_columns();
+        let in_files = |field: &&StructField| !partition_columns.contains(field.name());
+        let from_files = columns.iter().filter_map(|&index| all.field_at_index(index)).any(|f| in_files(&f));
+        match from_files {
+            true => None,
+            false => all.fields().filter(in_files).min_by_key(|field| reading_cost(field.data_type())),
+        }
+    }
+}
+
+fn reading_cost(data_type: &DataType) -> u8 {
+    match data_type {
+        &DataType::STRING | &DataType::BINARY => 1,
+        DataType::Primitive(_) => 0,
+        _ => 2,
     }
 }
 
@@ -75,11 +96,12 @@ fn batches(
     snapshot.clone().scan_builder().with_schema(columns).build()?.execute(engine)
 }
 
-/// The kernel's rows under the schema that [`TableReader::schema`] has promised.
+/// The kernel's rows under the schema that [`TableReader::schema`] promises.
 fn into_rows(data: Box<dyn EngineData>, shape: &SchemaRef) -> Result<RecordBatch> {
     let rows = ArrowEngineData::try_from_engine_data(data)
         .map_err(|e| kernel_error("the kernel gave other rows than Arrow's", e))?;
-    let (_, columns, count) = RecordBatch::from(rows).into_parts();
+    let (_, mut columns, count) = RecordBatch::from(rows).into_parts();
+    columns.truncate(shape.fields().len()); // Without the carrier.
     let options = RecordBatchOptions::new().with_row_count(Some(count));
     RecordBatch::try_new_with_options(shape.clone(), columns, &options)
         .map_err(|e| Error::internal("the kernel gave other columns than the table's").with_source(e))

@@ -1,10 +1,13 @@
 //! From a location to an object store: local disk, S3 and compatible stores.
 
 use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::io;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_api::Error;
 use connector_api::config::{Secret, SettingError};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
@@ -17,6 +20,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a request is repeated after server errors.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
 const RETRIES_MAX: usize = 4;
+/// Longer than the last of the repeated requests can take.
+const DEADLINE: Duration = Duration::from_secs(60);
 /// The locations that this build can reach, for messages.
 const ALLOWED: &str = "a path, `file:///path` or `s3://bucket/prefix`";
 
@@ -27,14 +32,52 @@ pub struct Store {
     pub objects: Arc<dyn ObjectStore>,
     /// The table's root as a URL that ends in `/`.
     pub url: Url,
+    /// How long to wait for any one answer; the store's own time-outs should be shorter.
+    pub deadline: Duration,
 }
 
 impl Store {
     /// The object at a path below the table's root.
     pub fn object(&self, relative: &str) -> Path {
         let root = Path::from_url_path(self.url.path()).unwrap_or_default();
-        relative.split('/').fold(root, |path, part| path.join(part))
+        relative.split('/').filter(|part| !part.is_empty()).fold(root, |path, part| path.join(part))
     }
+
+    /// Waits for an answer, up to the deadline.
+    pub(super) async fn answer<T>(
+        &self,
+        request: impl Future<Output = object_store::Result<T>>,
+    ) -> object_store::Result<T> {
+        let late = |_| {
+            let source = format!("no answer within {} s", self.deadline.as_secs()).into();
+            Err(object_store::Error::Generic { store: "store", source })
+        };
+        tokio::time::timeout(self.deadline, request).await.unwrap_or_else(late)
+    }
+}
+
+/// What a store says as an error of ours: a refusal is for the user to mend, the rest may pass.
+pub(super) fn store_error(doing: impl Into<String>, error: object_store::Error) -> Error {
+    match is_refusal(&error) {
+        true => Error::user(doing).with_source(error),
+        false => Error::external(doing).with_source(error),
+    }
+}
+
+fn is_refusal(error: &object_store::Error) -> bool {
+    use object_store::Error::{PermissionDenied, Unauthenticated};
+    if matches!(error, PermissionDenied { .. } | Unauthenticated { .. }) {
+        return true;
+    }
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+            return matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotADirectory);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Finds the store of a location. Checks the options and does no I/O.
@@ -74,7 +117,7 @@ fn local(path: &FilePath, options: &BTreeMap<String, Secret<String>>) -> Result<
     let shown = path.display();
     let path = std::path::absolute(path).map_err(|e| refused(format!("`{shown}` is no path: {e}")))?;
     let url = Url::from_directory_path(&path).map_err(|()| refused(format!("`{shown}` is no path")))?;
-    Ok(Store { objects: Arc::new(LocalFileSystem::new()), url })
+    Ok(Store { objects: Arc::new(LocalFileSystem::new()), url, deadline: DEADLINE })
 }
 
 fn s3(location: &str, options: &BTreeMap<String, Secret<String>>) -> Result<Store, SettingError> {
@@ -108,7 +151,7 @@ fn s3(location: &str, options: &BTreeMap<String, Secret<String>>) -> Result<Stor
         .with_retry(retry)
         .build()
         .map_err(|e| SettingError { key: vec!["storage".into()], message: e.to_string() })?;
-    Ok(Store { objects: Arc::new(store), url })
+    Ok(Store { objects: Arc::new(store), url, deadline: DEADLINE })
 }
 
 fn unknown_option(option: &str) -> SettingError {

@@ -1,5 +1,6 @@
 //! Opening and creating a table.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use connector_api::batch::TableSchema;
@@ -21,9 +22,9 @@ use tokio::runtime::Handle;
 
 use super::committer::DeltaCommitter;
 use super::maintenance::DeltaMaintenance;
-use super::store::Store;
+use super::store::{Store, store_error};
 use super::writer::DeltaWriters;
-use super::{schema, supported};
+use super::{log, schema, supported};
 
 /// How we sign commits in the table's history.
 pub(super) const ENGINE_INFO: &str = concat!("Alluvium/", env!("CARGO_PKG_VERSION"));
@@ -58,6 +59,23 @@ impl Table {
             .build(self.engine.as_ref())
     }
 
+    /// Runs calls of the kernel, which wait for the store, on a thread that may wait.
+    ///
+    /// Gives up at the store's deadline. The work is not stopped by that: what it has sent, or
+    /// still sends, may arrive later.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T> {
+        let (table, deadline) = (self.clone(), self.store.deadline);
+        let done = tokio::task::spawn_blocking(move || work(&table));
+        match tokio::time::timeout(deadline, done).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(e)) => Err(Error::internal("a call of the Delta kernel did not end").with_source(e)),
+            Err(_) => Err(Error::external(format!("the store gave no answer within {deadline:?}"))),
+        }
+    }
+
     /// What writers need to know of this version of the table.
     fn write_state(&self, snapshot: &SnapshotRef) -> Result<Arc<WriteState>, KernelError> {
         let operation = UpdateTableOperation::StreamingUpdate;
@@ -76,25 +94,14 @@ impl std::fmt::Debug for Table {
     }
 }
 
-/// Runs kernel calls, which wait for the store, on a thread that may wait.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| Error::internal("a call of the Delta kernel did not end").with_source(e))
-}
-
 /// An error of the kernel as one of ours: what a store says may pass, the rest will not.
 pub(super) fn kernel_error(doing: &str, error: KernelError) -> Error {
-    if let KernelError::Backtraced { source, .. } = error {
-        return kernel_error(doing, *source);
+    match error {
+        KernelError::Backtraced { source, .. } => kernel_error(doing, *source),
+        KernelError::ObjectStore(error) => store_error(doing, error),
+        KernelError::IOError(_) | KernelError::Reqwest(_) => Error::external(doing).with_source(error),
+        _ => Error::user(doing).with_source(error),
     }
-    let ours = match &error {
-        KernelError::ObjectStore(_) | KernelError::IOError(_) | KernelError::Reqwest(_) => {
-            Error::external(doing)
-        }
-        _ => Error::user(doing),
-    };
-    ours.with_source(error)
 }
 
 /// Opens the table, or returns `None` if the location is empty.
@@ -106,7 +113,7 @@ pub(super) async fn open(
     let table = Table::new(store);
     let mut snapshot = load_if_present(&table).await?;
     if snapshot.is_none()
-        && let Some(file) = foreign_file(store).await?
+        && let Some(file) = first_file(store, "").await?
     {
         // It may belong to a table that another worker has created since we looked.
         snapshot = load_if_present(&table).await?;
@@ -122,12 +129,38 @@ pub(super) async fn open(
     }
 }
 
+/// The newest version, or `None` if there is no log at the location.
 pub(super) async fn load_if_present(table: &Table) -> Result<Option<SnapshotRef>> {
-    let loading = table.clone();
-    match blocking(move || loading.load()).await? {
-        Ok(snapshot) => Ok(Some(snapshot)),
-        Err(error) if is_absent(&error) => Ok(None),
-        Err(error) => Err(kernel_error("the table's log cannot be read", error)),
+    let Some(error) = (match load(table).await? {
+        Ok(snapshot) => return Ok(Some(snapshot)),
+        Err(error) if is_absent(&error) => first_file(&table.store, "_delta_log").await?.map(|_| error),
+        Err(error) => Some(error),
+    }) else {
+        return Ok(None);
+    };
+    if !is_absent(&error) {
+        return Err(kernel_error("the table's log cannot be read", error));
+    }
+    // The log has files: they came since we looked, or what they refer to is lost.
+    let snapshot = load(table).await?;
+    snapshot.map(Some).map_err(|e| kernel_error("the table's log cannot be read", e))
+}
+
+async fn load(table: &Table) -> Result<Result<SnapshotRef, KernelError>> {
+    table.blocking(|table| local_folder(&table.store, false).and_then(|()| table.load())).await
+}
+
+/// The kernel takes a folder on local disk only if it exists.
+fn local_folder(store: &Store, create: bool) -> Result<(), KernelError> {
+    let Ok(folder) = store.url.to_file_path() else { return Ok(()) };
+    if create {
+        std::fs::create_dir_all(&folder)?;
+    }
+    match std::fs::metadata(&folder) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(KernelError::InvalidTableLocation(format!("`{}` is no folder", folder.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(KernelError::EmptyLog),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -141,33 +174,33 @@ pub(super) async fn create(
     let table = Table::new(store);
     let columns = schema::to_delta(&schema.columns)?;
     let (properties, partition_by) = (settings.properties.clone(), schema.partition_columns.clone());
-    let creating = table.clone();
-    let created = blocking(move || {
-        if let Ok(p) = creating.store.url.to_file_path() { std::fs::create_dir_all(p).ok(); }
-        let mut builder = create_table(creating.store.url.as_str(), columns, ENGINE_INFO, false)
+    let created = table.blocking(move |table| {
+        local_folder(&table.store, true)?;
+        let mut builder = create_table(table.store.url.as_str(), columns, ENGINE_INFO, false)
             .with_table_properties(properties);
         if !partition_by.is_empty() {
             builder = builder.with_data_layout(DataLayout::partitioned(partition_by));
         }
-        let engine = creating.engine.as_ref();
+        let engine = table.engine.as_ref();
         builder.build(engine, Box::new(FileSystemCommitter::new()))?.commit(engine)
     });
-    match created.await? {
-        Ok(CommitResult::Committed(_)) => {
+    // Whatever came of it, the table tells: somebody else may have been first, and a lost answer may
+    // have been ours.
+    let created = created.await;
+    let opened = open(store, connector, settings.compression).await;
+    match (opened, created) {
+        (Ok(Some(table)), Ok(Ok(CommitResult::Committed(_)))) => {
             tracing::info!(table = %store.url, "table created");
+            Ok(table)
         }
-        // Somebody else was first, or we were and the answer was lost: the table tells.
-        Ok(_) => {}
-        Err(error) => {
-            if let Some(theirs) = open(store, connector, settings.compression).await? {
-                return Ok(theirs);
-            }
-            return Err(kernel_error("the first version of the table cannot be written", error));
+        (Ok(Some(table)), _) => Ok(table),
+        (_, Err(error)) => Err(error),
+        (_, Ok(Err(error))) => Err(kernel_error("the first version of the table cannot be written", error)),
+        (Err(error), _) => Err(error),
+        (Ok(None), _) => {
+            Err(Error::external("the table was created and is not there").with_retry(Retry::AfterBackoff))
         }
     }
-    open(store, connector, settings.compression).await?.ok_or_else(|| {
-        Error::external("the table was created and is not there").with_retry(Retry::AfterBackoff)
-    })
 }
 
 async fn split(
@@ -177,14 +210,14 @@ async fn split(
     compression: Compression,
 ) -> Result<OpenTable> {
     supported::check(&snapshot)?;
-    let preparing = table.clone();
-    let (snapshot, write_state) = blocking(move || {
-        let snapshot = with_checksum(&preparing, snapshot);
-        let write_state = preparing.write_state(&snapshot)?;
+    let prepared = table.blocking(move |table| {
+        let snapshot = with_checksum(table, snapshot);
+        let write_state = table.write_state(&snapshot)?;
         Ok((snapshot, write_state))
-    })
-    .await?
-    .map_err(|e| kernel_error("the table does not take appends", e))?;
+    });
+    let (snapshot, write_state) =
+        prepared.await?.map_err(|e| kernel_error("the table does not take appends", e))?;
+    let entry = log::tag(&table.store, snapshot.version()).await?;
     let columns = schema::to_arrow(&snapshot.schema())?;
     let metadata = snapshot.table_configuration().metadata();
     let id = TableId(metadata.id().to_owned());
@@ -204,7 +237,7 @@ async fn split(
             compression,
             partition_types,
         )),
-        committer: Box::new(DeltaCommitter::new(table.clone(), snapshot, connector.clone())),
+        committer: Box::new(DeltaCommitter::new(table.clone(), snapshot, entry, connector.clone())),
         maintenance: Some(Arc::new(DeltaMaintenance::new(table))),
     })
 }
@@ -215,7 +248,9 @@ async fn split(
 /// A table that cannot have one (its history was pruned, say) works without.
 fn with_checksum(table: &Table, snapshot: SnapshotRef) -> SnapshotRef {
     match snapshot.write_checksum(table.engine.as_ref()) {
-        Ok((_, snapshot)) => snapshot,
+        // Another worker has just written it: only a new look takes it up.
+        Ok((_, written)) if written.crc_at_version().is_none() => table.load().unwrap_or(written),
+        Ok((_, written)) => written,
         Err(error) => {
             tracing::debug!(table = %table.store.url, %error, "no checksum file written");
             snapshot
@@ -223,23 +258,22 @@ fn with_checksum(table: &Table, snapshot: SnapshotRef) -> SnapshotRef {
     }
 }
 
-/// True if the error says that there is no table, and not that it cannot be read.
+/// True if the error may say that there is no table, and not that it cannot be read.
 fn is_absent(error: &KernelError) -> bool {
     match error.without_backtrace() {
-        KernelError::EmptyLog | KernelError::FileNotFound(_) | KernelError::InvalidTableLocation(_) => true,
+        KernelError::EmptyLog | KernelError::FileNotFound(_) => true,
         KernelError::ObjectStore(error) => matches!(error, object_store::Error::NotFound { .. }),
         _ => false,
     }
 }
 
-/// A file below the location that is no part of a table's log.
-async fn foreign_file(store: &Store) -> Result<Option<String>> {
-    let log = store.object("_delta_log");
-    let listing = store.objects.list(Some(&store.object("")));
-    let mut foreign = std::pin::pin!(
-        listing.try_filter(|object| std::future::ready(!object.location.prefix_matches(&log)))
-    );
-    let first = foreign.try_next().await;
-    let first = first.map_err(|e| Error::external("the location cannot be listed").with_source(e))?;
+/// Any file below a folder of the location.
+async fn first_file(store: &Store, folder: &str) -> Result<Option<String>> {
+    let folder = store.object(folder);
+    let listing = store.objects.list(Some(&folder));
+    // Some tools put an empty object in the folder's own place.
+    let files = listing.try_filter(|object| std::future::ready(object.location != folder));
+    let first = store.answer(std::pin::pin!(files).try_next()).await;
+    let first = first.map_err(|e| store_error("the location cannot be listed", e))?;
     Ok(first.map(|object| object.location.to_string()))
 }

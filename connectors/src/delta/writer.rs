@@ -27,15 +27,16 @@ use delta_kernel::transaction::{BoundWriteContext, WriteState};
 use delta_kernel_default_engine::build_add_file_metadata;
 use delta_kernel_default_engine::parquet::DataFileMetadata;
 use delta_kernel_default_engine::stats::FileStatsAccumulator;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload, WriteMultipart};
+use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::properties::WriterProperties;
 use url::Url;
 
 use super::encoding;
-use super::store::Store;
+use super::store::{Store, store_error};
 use super::table::kernel_error;
 
 /// Files above this size go up in parts of it.
@@ -172,10 +173,7 @@ impl TableWriter for DeltaWriter {
         let State::Writing(writing) = &mut self.state else {
             return Err(Error::internal("a row came after its file was finished"));
         };
-        // The same columns under the table's own fields, whose metadata the statistics compare.
-        let rows = batch.rows();
-        let rows = RecordBatch::try_new(self.columns.clone(), rows.columns().to_vec())
-            .map_err(|e| Error::internal("rows do not have the table's columns").with_source(e))?;
+        let rows = self.as_table_rows(batch.rows())?;
         writing.parquet.write(&rows).map_err(parquet_error)?;
         writing.statistics.merge(&rows).map_err(|e| kernel_error("statistics of a file", e))?;
         self.rows += rows.num_rows() as u64;
@@ -195,13 +193,13 @@ impl TableWriter for DeltaWriter {
     }
 
     fn finish(&mut self) -> Result<()> {
-        match std::mem::replace(&mut self.state, State::Failed) {
-            State::Writing(writing) => {
-                self.state = State::Finished(self.encode(*writing)?);
-                Ok(())
-            }
-            _ => Err(Error::internal("a file was finished twice")),
+        if !matches!(self.state, State::Writing(_)) {
+            return Err(Error::internal("a file was finished twice"));
         }
+        if let State::Writing(writing) = std::mem::replace(&mut self.state, State::Failed) {
+            self.state = State::Finished(self.encode(*writing)?);
+        }
+        Ok(())
     }
 
     async fn stage(&mut self) -> Result<StagedFile> {
@@ -221,6 +219,20 @@ impl TableWriter for DeltaWriter {
 }
 
 impl DeltaWriter {
+    /// The same rows under the table's own fields, whose metadata the statistics compare.
+    fn as_table_rows(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let given = rows.schema_ref().fields();
+        if let Some((given, own)) = given.iter().zip(self.columns.fields()).find(|(a, b)| a.name() != b.name()) {
+            return Err(Error::internal(format!(
+                "rows do not have the table's columns: `{}` stands in the place of `{}`",
+                given.name(),
+                own.name()
+            )));
+        }
+        RecordBatch::try_new(self.columns.clone(), rows.columns().to_vec())
+            .map_err(|e| Error::internal("rows do not have the table's columns").with_source(e))
+    }
+
     /// Closes the Parquet file. Checks WR-2: the footer counts the rows that were written.
     fn encode(&self, mut writing: Writing) -> Result<Finished> {
         let footer = writing.parquet.finish().map_err(parquet_error)?;
@@ -248,24 +260,27 @@ pub(super) struct AddAction(pub(super) RecordBatch);
 
 /// Puts an object, in equal parts if it is large. A failed multipart upload is given up and cleaned.
 async fn put(store: &Store, path: &Path, content: Bytes) -> Result<()> {
-    let failed = |e: object_store::Error| {
-        Error::external(format!("failed to put data file `{path}`")).with_source(e)
-    };
+    let failed = |e| store_error(format!("failed to put data file `{path}`"), e);
     if content.len() <= PART_BYTES {
         store.objects.put(path, PutPayload::from(content)).await.map_err(failed)?;
         return Ok(());
     }
-    let upload = store.objects.put_multipart(path).await.map_err(failed)?;
-    let mut parts = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
-    for start in (0..content.len()).step_by(PART_BYTES) {
-        if let Err(error) = parts.wait_for_capacity(PARTS_IN_FLIGHT).await {
-            if let Err(left) = parts.abort().await {
-                tracing::warn!(%path, error = %left, "parts of a failed upload were left in the store");
-            }
-            return Err(failed(error));
+    let mut upload = store.objects.put_multipart(path).await.map_err(failed)?;
+    if let Err(error) = put_parts(upload.as_mut(), &content).await {
+        if let Err(left) = upload.abort().await {
+            tracing::warn!(%path, error = %left, "parts of a failed upload were left in the store");
         }
-        parts.put(content.slice(start..content.len().min(start + PART_BYTES)));
+        return Err(failed(error));
     }
-    parts.finish().await.map_err(failed)?;
+    Ok(())
+}
+
+async fn put_parts(upload: &mut dyn MultipartUpload, content: &Bytes) -> object_store::Result<()> {
+    let starts = (0..content.len()).step_by(PART_BYTES);
+    let part = |start: usize| content.slice(start..content.len().min(start + PART_BYTES));
+    // The order of the calls is the order of the parts; their requests run when they are polled.
+    let parts: Vec<_> = starts.map(|start| upload.put_part(part(start).into())).collect();
+    stream::iter(parts).buffer_unordered(PARTS_IN_FLIGHT).try_collect::<()>().await?;
+    upload.complete().await?;
     Ok(())
 }

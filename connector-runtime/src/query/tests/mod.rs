@@ -317,9 +317,15 @@ struct Cli {
 }
 
 #[test]
-fn the_last_argument_is_the_sql() {
+fn the_last_argument_is_the_sql_wherever_the_options_stand() {
     use clap::Parser;
-    let cli = Cli::parse_from(["query", "a.yaml", "--format", "csv", "b", "select 1"]);
-    assert_eq!((cli.args.from.len(), cli.args.sql.as_str()), (2, "select 1"));
-    assert!(Cli::try_parse_from(["query", "select 1"]).is_err());
+    let of = |arguments: &[&str]| Cli::parse_from(arguments).args;
+    let args = of(&["query", "a.yaml", "--format", "csv", "b", "select 1"]);
+    let (from, sql) = args.split().unwrap();
+    assert_eq!((from, sql), (&["a.yaml".to_owned(), "b".to_owned()][..], "select 1"));
+    assert_eq!(args.format, Format::Csv);
+    for missing in [&["query", "select 1"][..], &["query", "a.yaml", "b.yaml"]] {
+        let error = of(missing).split().unwrap_err();
+        assert!(error.to_string().contains("the SQL is missing"), "{error}");
+    }
 }

@@ -1,0 +1,242 @@
+//! The entries of the log: one object for each version of the table, created once and never changed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use connector_api::Result;
+use connector_api::ids::ConnectorName;
+use connector_api::offsets::OffsetCheckpoint;
+use connector_api::outcome::{CommitReceipt, TokenLookup};
+use connector_api::staged::StagedCommit;
+use delta_kernel::committer::{CommitMetadata, CommitResponse, Committer, PublishMetadata};
+use delta_kernel::engine::arrow_utils::to_json_bytes;
+use delta_kernel::{Engine, FileMeta, FilteredEngineData, KernelError, KernelResult, KernelResultIterator};
+use futures::{StreamExt, stream};
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode};
+use serde_json::Value;
+use tokio::runtime::Handle;
+
+use super::store::{Store, store_error};
+
+/// The key of `commitInfo.operationParameters` that holds the commit's token.
+pub(super) const TOKEN: &str = "alluvium.token";
+
+/// How many entries a look-up reads before it calls the history too long to tell.
+const LOOK_BACK_MAX: u64 = 1000;
+/// Entries that a look-up reads at once.
+const READS_AT_ONCE: usize = 8;
+
+/// Tells an entry from any other that ever had its name: a table that was dropped and created
+/// again, or put back from a copy, has other entries under the same versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EntryTag(String);
+
+/// The tag of a version's entry, or `None` if the entry is not in the store.
+pub(super) async fn tag(store: &Store, version: u64) -> Result<Option<EntryTag>> {
+    match store.answer(store.objects.head(&path(store, version))).await {
+        Ok(found) => {
+            let other = || format!("{} {}", found.size, found.last_modified);
+            Ok(Some(EntryTag(found.e_tag.clone().unwrap_or_else(other))))
+        }
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(store_error(unreadable(version), error)),
+    }
+}
+
+/// The content of a version's entry, or `None` if the entry is not in the store.
+async fn content(store: &Store, version: u64) -> Result<Option<Bytes>> {
+    let path = path(store, version);
+    match store.answer(async { store.objects.get(&path).await?.bytes().await }).await {
+        Ok(content) => Ok(Some(content)),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(store_error(unreadable(version), error)),
+    }
+}
+
+fn path(store: &Store, version: u64) -> Path {
+    store.object(&format!("_delta_log/{version:020}.json"))
+}
+
+fn unreadable(version: u64) -> String {
+    format!("version {version} of the table cannot be read")
+}
+
+/// Looks for a commit in the log up to version `newest`, where the table stands at `stored`.
+///
+/// Offsets never move back (OF-2), and a commit moves each of its topic partitions from the start
+/// of its range to the end at once. So one that stands before its end proves that the commit is
+/// not there, and no entry has to be read. Otherwise they are read from the newest back:
+///
+/// | the entry | answer |
+/// |---|---|
+/// | holds the token | `Found` |
+/// | sets one of the commit's topic partitions to its end or to less | `NotFound`: the commit would be this entry or a later one |
+/// | is no longer there, or [`LOOK_BACK_MAX`] others are newer | `Pruned` |
+/// | anything else | the one before it is read |
+pub(super) async fn look_up(
+    store: &Store,
+    connector: &ConnectorName,
+    commit: &StagedCommit,
+    newest: u64,
+    stored: OffsetCheckpoint,
+) -> Result<TokenLookup> {
+    if commit.delta().iter().any(|(tp, range)| stored.next(tp) < Some(range.end())) {
+        return Ok(TokenLookup::NotFound);
+    }
+    let ends: Vec<(String, i64)> =
+        commit.delta().iter().map(|(tp, range)| (tp.identity(connector), range.end().get())).collect();
+    let oldest = newest.saturating_sub(LOOK_BACK_MAX);
+    let mut entries = stream::iter((oldest..=newest).rev())
+        .map(|version| async move { (version, content(store, version).await) })
+        .buffered(READS_AT_ONCE);
+    while let Some((version, entry)) = entries.next().await {
+        let Some(entry) = entry? else {
+            return Ok(TokenLookup::Pruned { stored });
+        };
+        match testimony(&entry, &commit.token().0, &ends) {
+            Testimony::Holds => return Ok(TokenLookup::Found(receipt(version, commit))),
+            Testimony::Precedes => return Ok(TokenLookup::NotFound),
+            Testimony::Nothing => {}
+        }
+    }
+    Ok(if oldest == 0 { TokenLookup::NotFound } else { TokenLookup::Pruned { stored } })
+}
+
+/// Proof that this version holds the commit.
+pub(super) fn receipt(version: u64, commit: &StagedCommit) -> CommitReceipt {
+    let mut checkpoint = OffsetCheckpoint::default();
+    checkpoint.advance(commit.delta());
+    CommitReceipt { version, checkpoint }
+}
+
+/// What one entry says about a commit.
+#[derive(Debug, PartialEq, Eq)]
+enum Testimony {
+    /// It is the commit.
+    Holds,
+    /// The commit is in no entry before it.
+    Precedes,
+    Nothing,
+}
+
+/// Reads the actions that may speak of a commit: `commitInfo` with the token, and `txn`.
+fn testimony(entry: &[u8], token: &str, ends: &[(String, i64)]) -> Testimony {
+    let mut precedes = false;
+    for line in entry.split(|byte| *byte == b'\n') {
+        if !mentions(line, TOKEN) && !mentions(line, "\"txn\"") {
+            continue;
+        }
+        let Ok(action) = serde_json::from_slice::<Value>(line) else { continue };
+        if action["commitInfo"]["operationParameters"][TOKEN] == token {
+            return Testimony::Holds;
+        }
+        let next = |identity: &str| (action["txn"]["appId"] == identity).then(|| action["txn"]["version"].as_i64());
+        precedes |= ends.iter().any(|(identity, end)| next(identity).flatten().is_some_and(|next| next <= *end));
+    }
+    if precedes { Testimony::Precedes } else { Testimony::Nothing }
+}
+
+fn mentions(line: &[u8], word: &str) -> bool {
+    line.windows(word.len()).any(|window| window == word.as_bytes())
+}
+
+/// What became of the request to create an entry.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It was never sent.
+    NotSent,
+    /// It created the entry.
+    Created(Option<EntryTag>),
+    /// The entry is there already, which may be our own work. Also S3's answer 409, after which it may be absent.
+    Exists,
+    /// Nobody knows.
+    Lost(StoreError),
+}
+
+/// Creates the entry of a kernel's transaction, and keeps the store's very answer: the kernel
+/// turns some answers into errors that no longer tell if anything was sent.
+pub(super) struct CreateEntry {
+    store: Store,
+    runtime: Handle,
+    answer: Arc<Mutex<Answer>>,
+}
+
+impl CreateEntry {
+    /// Must be called within a runtime; the transaction must be committed on a thread that may wait.
+    pub(super) fn new(store: &Store) -> (Self, Arc<Mutex<Answer>>) {
+        let answer = Arc::new(Mutex::new(Answer::NotSent));
+        let (store, runtime) = (store.clone(), Handle::current());
+        (Self { store, runtime, answer: answer.clone() }, answer)
+    }
+}
+
+/// Takes the answer out.
+pub(super) fn take(answer: &Mutex<Answer>) -> Answer {
+    std::mem::replace(&mut *answer.lock().unwrap_or_else(PoisonError::into_inner), Answer::NotSent)
+}
+
+impl Committer for CreateEntry {
+    fn commit(
+        &self,
+        _: &dyn Engine,
+        actions: KernelResultIterator<'_, FilteredEngineData>,
+        commit: CommitMetadata,
+    ) -> KernelResult<CommitResponse> {
+        let entry = commit.published_commit_path()?;
+        let content = to_json_bytes(actions)?;
+        let size = content.len() as u64;
+        let path = Path::from_url_path(entry.path())?;
+        let put = self.store.objects.put_opts(&path, content.into(), PutMode::Create.into());
+        let (answer, response) = match self.runtime.block_on(put) {
+            Ok(done) => {
+                let entry = FileMeta::new(entry, commit.in_commit_timestamp(), size);
+                (Answer::Created(done.e_tag.map(EntryTag)), Ok(CommitResponse::Committed { file_meta: entry }))
+            }
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                (Answer::Exists, Ok(CommitResponse::Conflict { version: commit.version() }))
+            }
+            Err(error) => (Answer::Lost(error), Err(KernelError::generic("the store gave no answer"))),
+        };
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+        response
+    }
+
+    fn is_catalog_committer(&self) -> bool {
+        false
+    }
+
+    fn publish(&self, _: &dyn Engine, _: PublishMetadata) -> KernelResult<()> {
+        Err(KernelError::unsupported("the table is not managed by a catalog"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(entry: &str, expected: Testimony) {
+        let ends = [("c/orders@id/0".to_owned(), 20)];
+        assert_eq!(testimony(entry.as_bytes(), "t-1", &ends), expected, "{entry}");
+    }
+
+    #[test]
+    fn cm_3_a_token_is_found_in_the_commit_info_and_nowhere_else() {
+        check(r#"{"commitInfo":{"operationParameters":{"alluvium.token":"t-1"}}}"#, Testimony::Holds);
+        check(r#"{"commitInfo":{"operationParameters":{"alluvium.token":"t-11"}}}"#, Testimony::Nothing);
+        check(r#"{"add":{"path":"t-1","tags":{"alluvium.token":"t-1"}}}"#, Testimony::Nothing);
+        check(r#"{"commitInfo":{"operationParameters":{"alluvium.token":"t-1"}"#, Testimony::Nothing);
+    }
+
+    #[test]
+    fn an_offset_at_or_before_the_end_precedes_the_commit() {
+        let entry = |id: &str, next: i64| format!("{{}}\n{{ \"txn\": {{\"appId\":\"{id}\",\"version\":{next}}} }}\n");
+        check(&entry("c/orders@id/0", 19), Testimony::Precedes);
+        check(&entry("c/orders@id/0", 20), Testimony::Precedes);
+        check(&entry("c/orders@id/0", 21), Testimony::Nothing);
+        check(&entry("c/orders@id/1", 5), Testimony::Nothing);
+        let token = r#"{"commitInfo":{"operationParameters":{"alluvium.token":"t-1"}}}"#;
+        check(&format!("{}{token}", entry("c/orders@id/0", 20)), Testimony::Holds);
+    }
+}
