@@ -177,13 +177,14 @@ fn report(ended: &Ended, quiet: bool) {
     if let Some(error) = error {
         eprintln!("error: {error}");
     }
-    if quiet {
+    if quiet || (error.is_some() && counts.commits == 0) {
         return;
     }
     let mut text = format!(
-        "{connector}: {} rows became visible in {} commits",
+        "{connector}: {} rows became visible in {} {}",
         grouped(counts.visible),
-        grouped(counts.commits)
+        grouped(counts.commits),
+        if counts.commits == 1 { "commit" } else { "commits" }
     );
     if counts.dropped > 0 {
         text.push_str(&format!(", {} bad records were dropped", grouped(counts.dropped)));

@@ -29,12 +29,12 @@ pub fn webhooks() -> impl Iterator<Item = String> + Send {
 
 /// The flights' columns: each type that their values have.
 pub const FLIGHT_COLUMNS: &[Column] = &[
-    Column { name: "year", ours: "integer", duckdb: "INTEGER", nullable: false },
+    Column { name: "year", ours: "int", duckdb: "INTEGER", nullable: false },
     Column { name: "month", ours: "byte", duckdb: "TINYINT", nullable: false },
     Column { name: "day", ours: "byte", duckdb: "TINYINT", nullable: false },
     Column { name: "dep_time", ours: "short", duckdb: "SMALLINT", nullable: true },
     Column { name: "sched_dep_time", ours: "short", duckdb: "SMALLINT", nullable: false },
-    Column { name: "dep_delay", ours: "integer", duckdb: "INTEGER", nullable: true },
+    Column { name: "dep_delay", ours: "int", duckdb: "INTEGER", nullable: true },
     Column { name: "arr_time", ours: "short", duckdb: "SMALLINT", nullable: true },
     Column { name: "sched_arr_time", ours: "short", duckdb: "SMALLINT", nullable: false },
     Column { name: "arr_delay", ours: "long", duckdb: "BIGINT", nullable: true },

@@ -22,6 +22,7 @@ pub mod broker;
 pub mod case;
 pub mod connector;
 pub mod datasets;
+pub mod foreign_table;
 pub mod group;
 pub mod location;
 pub mod object_store;

@@ -14,10 +14,10 @@ use crate::config::ConnectorPlan;
 use crate::source::SourceBatch;
 
 /// Records that a schema is inferred from, at most.
-pub const SAMPLE_RECORDS_MAX: usize = 1000;
+pub(super) const SAMPLE_RECORDS_MAX: usize = 1000;
 
 /// The columns for a new table: the declared ones, or those of a sample of records.
-pub fn schema_for_new(plan: &ConnectorPlan, sample: &[SourceBatch]) -> Result<TableSchema> {
+pub(super) fn schema_for_new(plan: &ConnectorPlan, sample: &[SourceBatch]) -> Result<TableSchema> {
     let payload = match &plan.schema.columns {
         Some(columns) => columns.clone(),
         None => Arc::new(infer(plan, sample)?),
@@ -52,7 +52,7 @@ fn infer(plan: &ConnectorPlan, sample: &[SourceBatch]) -> Result<Schema> {
 }
 
 /// What the decoder is to fill in an open table. Checks that declared columns are the table's.
-pub fn decode_request(plan: &ConnectorPlan, table: &OpenTable) -> Result<DecodeRequest> {
+pub(super) fn decode_request(plan: &ConnectorPlan, table: &OpenTable) -> Result<DecodeRequest> {
     let columns = &table.schema.columns;
     if let Some(declared) = &plan.schema.columns {
         fits(declared, columns)?;

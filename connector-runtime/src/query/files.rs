@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use connector_api::{Error, Result};
 use datafusion::datasource::file_format::parquet::ParquetFormat;
-use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use datafusion::datasource::listing::{
+    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
+};
 use url::Url;
 
 use super::session::Session;
@@ -32,7 +34,8 @@ pub(super) fn kind(path: &Path) -> Option<Kind> {
 
 /// What a folder is for: connector files count before Parquet files; Parquet files also below it.
 pub(super) fn first_kind(folder: &Path) -> Result<Option<Kind>> {
-    let unreadable = |e| Error::external(format!("`{}` cannot be listed", folder.display())).with_source(e);
+    let unreadable =
+        |e| Error::external(format!("`{}` cannot be listed", folder.display())).with_source(e);
     let mut parquet = false;
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         match kind(&entry.map_err(unreadable)?.path()) {
@@ -47,7 +50,8 @@ pub(super) fn first_kind(folder: &Path) -> Result<Option<Kind>> {
 
 fn holds_parquet(folder: &Path, depth: usize) -> std::io::Result<bool> {
     for entry in std::fs::read_dir(folder)? {
-        let (path, is_folder) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?.is_dir())))?;
+        let (path, is_folder) =
+            entry.and_then(|entry| Ok((entry.path(), entry.file_type()?.is_dir())))?;
         if kind(&path) == Some(Kind::Parquet) && !is_folder {
             return Ok(true);
         }
@@ -62,8 +66,8 @@ fn holds_parquet(folder: &Path, depth: usize) -> std::io::Result<bool> {
 pub(super) async fn parquet(path: &Path, session: &Session) -> Result<Provider> {
     let shown = path.display();
     let unreadable = |e| Error::user(format!("`{shown}` cannot be read as Parquet")).with_source(e);
-    let absolute =
-        std::path::absolute(path).map_err(|e| Error::user(format!("`{shown}` is no path")).with_source(e))?;
+    let absolute = std::path::absolute(path)
+        .map_err(|e| Error::user(format!("`{shown}` is no path")).with_source(e))?;
     let url = match path.is_dir() {
         true => Url::from_directory_path(&absolute),
         false => Url::from_file_path(&absolute),

@@ -1,10 +1,12 @@
 //! `alluvium query`: SQL over connectors' tables and other locations, by DataFusion.
 //!
-//! The journey of a query: the arguments become [`tables`] by name, the SQL becomes a plan over
+//! The journey of a query: the arguments become tables by name ([`places`]), the SQL becomes a plan over
 //! those tables that it names ([`session`]), the rows become text ([`output`]).
 
+mod columns;
 mod files;
 mod output;
+mod places;
 mod provider;
 mod session;
 mod tables;
@@ -39,12 +41,12 @@ use crate::config::Registry;
         alluvium query clicks.yaml 'select event, count(*) from clicks group by event'\n  \
         alluvium query connectors/ 'select * from orders join clicks on orders.click = clicks.id limit 10'\n  \
         alluvium query /data/clicks --format csv 'select * from clicks' > clicks.csv\n  \
-        alluvium query now=/data/clicks then=/backup/clicks 'select (select count(*) from now) - (select count(*) from \"then\")'\n\n\
+        alluvium query new=/data/clicks old=/backup/clicks 'select * from new where id not in (select id from old)'\n\n\
         Exit codes: 0 done, 1 the query failed while it ran, 2 the arguments or the SQL are wrong."
 )]
 pub struct QueryArgs {
     /// Connector files, folders of them, tables (a folder or a URL), Parquet files and folders; the last is the SQL
-    #[arg(value_name = "FILE_OR_LOCATION... SQL", required = true)]
+    #[arg(value_name = "FILE_OR_LOCATION", required = true)]
     pub arguments: Vec<String>,
 
     /// How the rows are written: aligned columns, one JSON object per line, or CSV with a header
@@ -82,7 +84,7 @@ fn is_place(argument: &str) -> bool {
 pub async fn run(args: QueryArgs, registry: &Registry) -> Result<()> {
     let (from, sql) = args.split()?;
     let session = Session::new();
-    let tables = tables::find(from, registry, &session).await?;
+    let tables = places::find(from, registry, &session).await?;
     let rows = session.query(sql, &tables).await?;
     let mut out = BufWriter::new(std::io::stdout());
     print(rows, args.format, args.max_rows, Look::of_stdout(), &mut out).await

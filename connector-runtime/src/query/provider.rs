@@ -45,7 +45,8 @@ impl TableProvider for ReaderTable {
         let columns = projection.cloned().unwrap_or_else(|| (0..all.fields().len()).collect());
         let schema = Arc::new(all.project(&columns)?);
         let scan = Scan { reader: self.0.clone(), columns, schema: schema.clone() };
-        let exec = StreamingTableExec::try_new(schema, vec![Arc::new(scan)], None, None, false, limit)?;
+        let exec =
+            StreamingTableExec::try_new(schema, vec![Arc::new(scan)], None, None, false, limit)?;
         Ok(Arc::new(exec))
     }
 }

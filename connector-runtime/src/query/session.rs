@@ -10,7 +10,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 
-use super::tables::{Table, Tables};
+use super::columns;
+use super::tables::{Provider, Table, Tables};
 
 /// DataFusion, set up for reading.
 #[derive(Clone)]
@@ -31,20 +32,26 @@ impl Session {
     }
 
     /// Starts a query over the tables that it names.
-    pub(crate) async fn query(&self, sql: &str, tables: &Tables) -> Result<SendableRecordBatchStream> {
+    pub(crate) async fn query(
+        &self,
+        sql: &str,
+        tables: &Tables,
+    ) -> Result<SendableRecordBatchStream> {
         let state = self.0.state();
         let statement = state
             .sql_to_statement(sql, &Dialect::DuckDB)
             .map_err(|error| unreadable(error, sql, tables))?;
         self.open_tables(&statement, tables).await?;
         let plan = state.statement_to_plan(statement).await.map_err(planning)?;
-        let reading =
-            SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        let reading = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
         reading.verify_plan(&plan).map_err(|_| {
             Error::user("the SQL would change something; `query` only reads: select, with, explain, describe, show tables")
         })?;
         let rows = self.0.execute_logical_plan(plan).await.map_err(planning)?;
-        rows.execute_stream().await.map_err(planning)
+        rows.execute_stream().await.map(columns::named).map_err(planning)
     }
 
     async fn open_tables(&self, statement: &Statement, tables: &Tables) -> Result<()> {
@@ -70,7 +77,9 @@ impl Session {
         Ok(())
     }
 
-    fn register(&self, name: &str, provider: super::tables::Provider) -> Result<()> {
+    /// Names a table, in the place of an older version of it.
+    fn register(&self, name: &str, provider: Provider) -> Result<()> {
+        self.0.deregister_table(TableReference::bare(name)).map_err(planning)?;
         self.0
             .register_table(TableReference::bare(name), provider)
             .map_err(planning)
@@ -98,12 +107,15 @@ fn unreadable(error: DataFusionError, sql: &str, tables: &Tables) -> Error {
 
 /// What DataFusion says before the first row is read: the SQL does not fit the tables.
 fn planning(error: DataFusionError) -> Error {
-    ours(error).unwrap_or_else(|error| Error::user(format!("the SQL does not fit the tables: {}", said(&error))))
+    ours(error).unwrap_or_else(|error| {
+        Error::user(format!("the SQL does not fit the tables: {}", said(&error)))
+    })
 }
 
 /// What DataFusion says while rows are read.
 pub(super) fn running(error: DataFusionError) -> Error {
-    ours(error).unwrap_or_else(|error| Error::external(format!("the query failed: {}", said(&error))))
+    ours(error)
+        .unwrap_or_else(|error| Error::external(format!("the query failed: {}", said(&error))))
 }
 
 /// The error of a table reader, taken out of what DataFusion has wrapped around it.
@@ -116,7 +128,10 @@ fn ours(error: DataFusionError) -> Result<Error, DataFusionError> {
         DataFusionError::ArrowError(arrow, text) => match *arrow {
             ArrowError::ExternalError(source) => match source.downcast::<DataFusionError>() {
                 Ok(inner) => ours(*inner),
-                Err(source) => source.downcast::<Error>().map(|error| *error).map_err(DataFusionError::External),
+                Err(source) => source
+                    .downcast::<Error>()
+                    .map(|error| *error)
+                    .map_err(DataFusionError::External),
             },
             other => Err(DataFusionError::ArrowError(Box::new(other), text)),
         },
@@ -134,8 +149,10 @@ fn ours(error: DataFusionError) -> Result<Error, DataFusionError> {
 /// DataFusion's words without its own introductions.
 fn said(error: &DataFusionError) -> String {
     let text = error.find_root().strip_backtrace();
-    let introductions = ["Error during planning: ", "Schema error: ", "Execution error: ", "Arrow error: "];
-    let text = introductions.iter().fold(text.as_str(), |text, intro| text.trim_start_matches(intro));
+    let introductions =
+        ["Error during planning: ", "Schema error: ", "Execution error: ", "Arrow error: "];
+    let text =
+        introductions.iter().fold(text.as_str(), |text, intro| text.trim_start_matches(intro));
     text.trim_end_matches('.').to_owned()
 }
 

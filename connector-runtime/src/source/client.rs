@@ -54,49 +54,72 @@ pub(super) fn consumer_config(plan: &KafkaPlan) -> ClientConfig {
     config
 }
 
-/// What librdkafka reports on the side, kept for the error message of whoever fails because of it.
+/// What librdkafka reports on the side, kept for the message of whoever fails because of it.
+///
+/// The kind of trouble comes as an error, its reason as a log line only.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
-    last: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    last: Mutex<Last>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Last {
+    code: Option<RDKafkaErrorCode>,
+    reason: Option<String>,
+    warned: Vec<RDKafkaErrorCode>,
 }
 
 impl Reports {
-    /// Takes a log line. Most repeat what comes as an error too.
+    /// Takes a log line.
     pub(super) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                tracing::error!(target: "librdkafka", facility, message, "librdkafka reports");
-            }
-            _ => tracing::debug!(target: "librdkafka", facility, message, "librdkafka reports"),
+        tracing::debug!(target: "librdkafka", facility, message, "librdkafka reports");
+        let grave = matches!(
+            level,
+            RDKafkaLogLevel::Emerg
+                | RDKafkaLogLevel::Alert
+                | RDKafkaLogLevel::Critical
+                | RDKafkaLogLevel::Error
+        );
+        if grave {
+            // The thread's name and librdkafka's own state say nothing to a user.
+            let reason = message.split_once("]: ").map_or(message, |(_, reason)| reason);
+            let reason = reason.split_once(" (after ").map_or(reason, |(reason, _)| reason);
+            self.last().reason = Some(reason.to_owned());
         }
     }
 
     /// Takes an error that concerns the client as a whole. librdkafka goes on trying by itself.
-    pub(super) fn error(&self, error: &KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known = last.as_ref().is_some_and(|(known, _)| *known == code);
-        if !known {
+    pub(super) fn error(&self, code: RDKafkaErrorCode) {
+        let mut last = self.last();
+        let follows = code == RDKafkaErrorCode::AllBrokersDown && !last.warned.is_empty();
+        if !follows && !last.warned.contains(&code) {
+            last.warned.push(code);
+            let reason = last.reason.as_deref().unwrap_or_default();
             tracing::warn!(error = %code, reason, "the broker connection has trouble, trying on");
         }
+        drop(last);
+        self.note(code);
+    }
+
+    /// Remembers an error for [`explain`](Self::explain).
+    pub(super) fn note(&self, code: RDKafkaErrorCode) {
+        let mut last = self.last();
         // "All brokers are down" follows the cause and must not hide it.
-        if last.is_none() || code != RDKafkaErrorCode::AllBrokersDown {
-            *last = Some((code, reason.to_owned()));
+        if last.code.is_none() || code != RDKafkaErrorCode::AllBrokersDown {
+            last.code = Some(code);
         }
     }
 
     /// Forgets what was reported: the connection works.
     pub(super) fn clear(&self) {
-        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        *self.last() = Last::default();
     }
 
     /// An error that ends the connector, with the likeliest cause and what to do.
     pub(super) fn explain(&self, brokers: &str, doing: &str, error: &KafkaError) -> Error {
-        let last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (code, reason) = match last.as_ref() {
-            Some((code, reason)) => (*code, reason.clone()),
-            None => (error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), error.to_string()),
-        };
+        let Last { code, reason, .. } = self.last().clone();
+        let code = code.or(error.rdkafka_error_code()).unwrap_or(RDKafkaErrorCode::Fail);
+        let reason = reason.unwrap_or_else(|| code.to_string());
         let message = |hint: &str| format!("{doing} at `{brokers}`: {reason}; {hint}");
         match code {
             RDKafkaErrorCode::Authentication => Error::user(message(
@@ -105,13 +128,13 @@ impl Reports {
             RDKafkaErrorCode::SSL => Error::user(message(
                 "check `ssl.ca.location` and the certificates under `source.kafka.properties`",
             )),
-            RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => {
-                Error::user(message("the user needs READ on the topics and on the group"))
-            }
-            RDKafkaErrorCode::AllBrokersDown => Error::external(message(
-                "check `source.kafka.bootstrap_servers`, and `security.protocol` if the listener wants TLS",
+            _ => Error::external(message(
+                "check `source.kafka.bootstrap_servers`, and `security.protocol` if the listener wants TLS or SASL",
             )),
-            _ => Error::external(message("check `source.kafka.bootstrap_servers` and the network")),
         }
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -36,6 +36,8 @@ const AGE_CHECK_RECORDS: u32 = 64;
 const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Batches that wait for the pipeline.
 const BATCHES_QUEUED: usize = 64;
+/// Reports that are read to find out why no broker answers.
+const REPORTS_MAX: usize = 20;
 /// How long leaving the group may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -190,8 +192,13 @@ impl Prepared {
             .fetch_metadata(topic, ASK_TIMEOUT)
             .inspect(|_| reports.clear())
             .map_err(|error| {
-                // Reports of what went wrong wait in the consumer's queue.
-                while self.consumer.poll(Duration::ZERO).is_some() {}
+                // What went wrong waits in the consumer's queue.
+                for _ in 0..REPORTS_MAX {
+                    let polled = self.consumer.poll(IDLE_POLL);
+                    if let Some(code) = polled.and_then(|polled| polled.err()?.rdkafka_error_code()) {
+                        reports.note(code);
+                    }
+                }
                 reports.explain(&self.plan.bootstrap_servers, "no broker answered", &error)
             })
     }
@@ -374,7 +381,7 @@ impl Poller {
             }
             // Comes right after a topic was created, and goes.
             RDKafkaErrorCode::UnknownTopicOrPartition => tracing::debug!(%error, "topic not known yet"),
-            _ => tracing::warn!(%error, "reading has trouble, trying on"),
+            _ => context.reports.error(code),
         }
     }
 

@@ -21,7 +21,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{
     BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol,
 };
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
@@ -59,8 +59,8 @@ impl ClientContext for Context {
         self.reports.log(level, facility, message);
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.reports.error(&error, reason);
+    fn error(&self, error: KafkaError, _reason: &str) {
+        self.reports.error(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
     }
 }
 

@@ -7,17 +7,18 @@ use connector_api::{Context, Error, Result};
 
 use super::Running;
 use crate::pipeline::{Pipeline, PipelineSettings};
-use crate::source::{KafkaSource, Topics};
+use crate::source::{KafkaSource, Prepared, Topics};
 
 /// Runs a connector until it is drained, done or failed.
 pub(super) async fn run(running: Running) -> Result<()> {
+    let mut drain = running.drain.clone();
+    let prepared = tokio::select! {
+        prepared = prepare(&running) => prepared,
+        _ = drain.wait_for(|drain| *drain) => return Ok(()),
+    };
     let Running { plan, clock, progress, drain, until_end } = running;
     let doing = || format!("connector `{}`", plan.name);
-    let mut table = plan.table.sink.open(&plan.name).await.context(doing)?;
-    let (preparing, time) = (plan.clone(), clock.clone());
-    let prepared = tokio::task::spawn_blocking(move || KafkaSource::prepare(&preparing, time)).await;
-    let prepared = prepared.map_err(|e| Error::internal("connecting did not end").with_source(e))?;
-    let (prepared, topics) = prepared.context(doing)?;
+    let (mut table, prepared, topics) = prepared.context(doing)?;
     if until_end {
         if topics.is_empty() {
             return Err(Error::user("no topic matches `topics_pattern`, so there is nothing to read").context(doing()));
@@ -33,6 +34,17 @@ pub(super) async fn run(running: Running) -> Result<()> {
     let run = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
     let settings = PipelineSettings { plan: plan.clone(), run, clock, progress, drain, until_end };
     Pipeline::new(settings, source, table, &topics)?.run().await.context(doing)
+}
+
+/// Opens the table and asks the brokers. Nothing has been promised to anybody yet, so it may be dropped.
+async fn prepare(running: &Running) -> Result<(Option<OpenTable>, Prepared, Topics)> {
+    let Running { plan, clock, .. } = running;
+    let table = plan.table.sink.open(&plan.name).await?;
+    let (plan, clock) = (plan.clone(), clock.clone());
+    let prepared = tokio::task::spawn_blocking(move || KafkaSource::prepare(&plan, clock)).await;
+    let prepared = prepared.map_err(|e| Error::internal("connecting did not end").with_source(e))?;
+    let (prepared, topics) = prepared?;
+    Ok((table, prepared, topics))
 }
 
 /// How many offsets lie between the table and the ends of the logs.

@@ -62,8 +62,8 @@ impl DeltaReader {
         let all = self.snapshot.schema();
         let wanted = columns.iter().filter_map(|&index| all.field_at_index(index));
         let fields: Vec<_> = wanted.chain(self.carrier(columns, &all)).cloned().collect();
-        let fields =
-            StructType::try_new(fields).map_err(|e| Error::internal("the same column twice").with_source(e))?;
+        let fields = StructType::try_new(fields)
+            .map_err(|e| Error::internal("the same column twice").with_source(e))?;
         Ok(Arc::new(fields))
     }
 
@@ -72,10 +72,13 @@ impl DeltaReader {
     fn carrier<'a>(&self, columns: &[usize], all: &'a StructType) -> Option<&'a StructField> {
         let partition_columns = self.snapshot.table_configuration().metadata().partition_columns();
         let in_files = |field: &&StructField| !partition_columns.contains(field.name());
-        let from_files = columns.iter().filter_map(|&index| all.field_at_index(index)).any(|f| in_files(&f));
+        let from_files =
+            columns.iter().filter_map(|&index| all.field_at_index(index)).any(|f| in_files(&f));
         match from_files {
             true => None,
-            false => all.fields().filter(in_files).min_by_key(|field| reading_cost(field.data_type())),
+            false => {
+                all.fields().filter(in_files).min_by_key(|field| reading_cost(field.data_type()))
+            }
         }
     }
 }
@@ -103,6 +106,7 @@ fn into_rows(data: Box<dyn EngineData>, shape: &SchemaRef) -> Result<RecordBatch
     let (_, mut columns, count) = RecordBatch::from(rows).into_parts();
     columns.truncate(shape.fields().len()); // Without the carrier.
     let options = RecordBatchOptions::new().with_row_count(Some(count));
-    RecordBatch::try_new_with_options(shape.clone(), columns, &options)
-        .map_err(|e| Error::internal("the kernel gave other columns than the table's").with_source(e))
+    RecordBatch::try_new_with_options(shape.clone(), columns, &options).map_err(|e| {
+        Error::internal("the kernel gave other columns than the table's").with_source(e)
+    })
 }

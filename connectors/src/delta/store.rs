@@ -130,7 +130,8 @@ fn s3(location: &str, options: &BTreeMap<String, Secret<String>>) -> Result<Stor
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
     }
-    let mut allow_http = false;
+    // The environment's word counts like the option; our client options would overrule it.
+    let mut allow_http = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value == "true");
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
     for (option, value) in options {
         let key: AmazonS3ConfigKey = option.parse().map_err(|_| unknown_option(option))?;

@@ -131,19 +131,17 @@ pub(super) async fn open(
 
 /// The newest version, or `None` if there is no log at the location.
 pub(super) async fn load_if_present(table: &Table) -> Result<Option<SnapshotRef>> {
-    let Some(error) = (match load(table).await? {
+    let unreadable = |e| kernel_error("the table's log cannot be read", e);
+    match load(table).await? {
         Ok(snapshot) => return Ok(Some(snapshot)),
-        Err(error) if is_absent(&error) => first_file(&table.store, "_delta_log").await?.map(|_| error),
-        Err(error) => Some(error),
-    }) else {
+        Err(error) if !is_absent(&error) => return Err(unreadable(error)),
+        Err(_) => {}
+    }
+    if first_file(&table.store, "_delta_log").await?.is_none() {
         return Ok(None);
-    };
-    if !is_absent(&error) {
-        return Err(kernel_error("the table's log cannot be read", error));
     }
     // The log has files: they came since we looked, or what they refer to is lost.
-    let snapshot = load(table).await?;
-    snapshot.map(Some).map_err(|e| kernel_error("the table's log cannot be read", e))
+    load(table).await?.map(Some).map_err(unreadable)
 }
 
 async fn load(table: &Table) -> Result<Result<SnapshotRef, KernelError>> {

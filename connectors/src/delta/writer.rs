@@ -173,7 +173,7 @@ impl TableWriter for DeltaWriter {
         let State::Writing(writing) = &mut self.state else {
             return Err(Error::internal("a row came after its file was finished"));
         };
-        let rows = self.as_table_rows(batch.rows())?;
+        let rows = with_columns(&self.columns, batch.rows())?;
         writing.parquet.write(&rows).map_err(parquet_error)?;
         writing.statistics.merge(&rows).map_err(|e| kernel_error("statistics of a file", e))?;
         self.rows += rows.num_rows() as u64;
@@ -219,20 +219,6 @@ impl TableWriter for DeltaWriter {
 }
 
 impl DeltaWriter {
-    /// The same rows under the table's own fields, whose metadata the statistics compare.
-    fn as_table_rows(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let given = rows.schema_ref().fields();
-        if let Some((given, own)) = given.iter().zip(self.columns.fields()).find(|(a, b)| a.name() != b.name()) {
-            return Err(Error::internal(format!(
-                "rows do not have the table's columns: `{}` stands in the place of `{}`",
-                given.name(),
-                own.name()
-            )));
-        }
-        RecordBatch::try_new(self.columns.clone(), rows.columns().to_vec())
-            .map_err(|e| Error::internal("rows do not have the table's columns").with_source(e))
-    }
-
     /// Closes the Parquet file. Checks WR-2: the footer counts the rows that were written.
     fn encode(&self, mut writing: Writing) -> Result<Finished> {
         let footer = writing.parquet.finish().map_err(parquet_error)?;
@@ -253,6 +239,17 @@ impl DeltaWriter {
             .map_err(|e| kernel_error("the `add` action of a file", e))?;
         Ok(Finished { content, add })
     }
+}
+
+/// The same rows under the table's own fields, whose metadata the statistics compare.
+fn with_columns(columns: &SchemaRef, rows: &RecordBatch) -> Result<RecordBatch> {
+    let mut pairs = rows.schema_ref().fields().iter().zip(columns.fields());
+    if let Some((given, own)) = pairs.find(|(given, own)| given.name() != own.name()) {
+        let (given, own) = (given.name(), own.name());
+        return Err(Error::internal(format!("rows have the column `{given}` in the place of `{own}`")));
+    }
+    RecordBatch::try_new(columns.clone(), rows.columns().to_vec())
+        .map_err(|e| Error::internal("rows do not have the table's columns").with_source(e))
 }
 
 /// The `add` action of a file, as the kernel takes it.

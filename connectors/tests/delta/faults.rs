@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
 /// What becomes of a request to create an entry of the log.
@@ -37,10 +37,20 @@ pub struct Faults {
     inner: Arc<dyn ObjectStore>,
     next: Mutex<VecDeque<Fault>>,
     late: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
-    /// How many reads of the log's entries fail from now on.
-    failing_reads: Mutex<usize>,
-    /// Writes so far, as `put path` or `multipart path`.
-    writes: Mutex<Vec<String>>,
+    reads: Mutex<Reads>,
+    failing_parts: Arc<Mutex<usize>>,
+    /// Writes so far: `put path`, `multipart path`, `abort`.
+    writes: Arc<Mutex<Vec<String>>>,
+}
+
+/// Reads of the log's entries.
+#[derive(Default)]
+struct Reads {
+    done: usize,
+    /// Reads that succeed before others fail.
+    good: usize,
+    /// Reads that fail after that.
+    failing: usize,
 }
 
 impl Faults {
@@ -49,8 +59,9 @@ impl Faults {
             inner,
             next: Mutex::default(),
             late: Mutex::default(),
-            failing_reads: Mutex::default(),
-            writes: Mutex::default(),
+            reads: Mutex::default(),
+            failing_parts: Arc::default(),
+            writes: Arc::default(),
         })
     }
 
@@ -58,8 +69,15 @@ impl Faults {
         self.next.lock().unwrap().extend(faults);
     }
 
-    pub fn fail_reads(&self, count: usize) {
-        *self.failing_reads.lock().unwrap() = count;
+    /// Lets some reads of the log's entries succeed and the next ones fail.
+    pub fn fail_reads_after(&self, good: usize, failing: usize) {
+        let mut reads = self.reads.lock().unwrap();
+        (reads.good, reads.failing) = (good, failing);
+    }
+
+    /// Lets the next parts of large files fail.
+    pub fn fail_parts(&self, count: usize) {
+        *self.failing_parts.lock().unwrap() = count;
     }
 
     /// Lets the late requests arrive. Says for each if it created its entry.
@@ -77,17 +95,30 @@ impl Faults {
         std::mem::take(&mut *self.writes.lock().unwrap())
     }
 
+    /// Forgets the reads of the log's entries so far and returns how many there were.
+    pub fn take_reads(&self) -> usize {
+        std::mem::take(&mut self.reads.lock().unwrap().done)
+    }
+
     /// True if all faults have happened.
     pub fn spent(&self) -> bool {
         self.next.lock().unwrap().is_empty()
     }
 
     fn fault_of_read(&self, path: &Path) -> Result<()> {
-        let mut failing = self.failing_reads.lock().unwrap();
-        if *failing == 0 || !is_entry(path) {
+        if !is_entry(path) {
             return Ok(());
         }
-        *failing -= 1;
+        let mut reads = self.reads.lock().unwrap();
+        reads.done += 1;
+        if reads.good > 0 {
+            reads.good -= 1;
+            return Ok(());
+        }
+        if reads.failing == 0 {
+            return Ok(());
+        }
+        reads.failing -= 1;
         Err(broken("the read was lost"))
     }
 }
@@ -144,7 +175,9 @@ impl ObjectStore for Faults {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         self.writes.lock().unwrap().push(format!("multipart {path}"));
-        self.inner.put_multipart_opts(path, options).await
+        let inner = self.inner.put_multipart_opts(path, options).await?;
+        let (failing, writes) = (self.failing_parts.clone(), self.writes.clone());
+        Ok(Box::new(FaultyUpload { inner, failing, writes }))
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
@@ -174,6 +207,35 @@ impl ObjectStore for Faults {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// An upload whose parts may fail.
+#[derive(Debug)]
+struct FaultyUpload {
+    inner: Box<dyn MultipartUpload>,
+    failing: Arc<Mutex<usize>>,
+    writes: Arc<Mutex<Vec<String>>>,
+}
+
+#[async_trait]
+impl MultipartUpload for FaultyUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let mut failing = self.failing.lock().unwrap();
+        if *failing == 0 {
+            return self.inner.put_part(data);
+        }
+        *failing -= 1;
+        Box::pin(std::future::ready(Err(broken("a part was lost"))))
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.inner.complete().await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.writes.lock().unwrap().push("abort".to_owned());
+        self.inner.abort().await
     }
 }
 

@@ -59,6 +59,13 @@ impl Place {
     pub fn write_entry(&self, version: u64, actions: &[Value]) {
         write_entry(&self.root(), version, actions);
     }
+
+    /// Adds a property to the table, as another program would.
+    pub fn alter(&self, version: u64) {
+        let mut metadata = self.log().actions("metaData").last().unwrap().clone();
+        metadata["configuration"]["their.key"] = "x".into();
+        self.write_entry(version, &[serde_json::json!({ "metaData": metadata })]);
+    }
 }
 
 pub fn write_entry(root: &Path, version: u64, actions: &[Value]) {

@@ -7,4 +7,17 @@
     reason = "a panic is how a test fails; clippy sees only the functions that are tests themselves"
 )]
 
+mod crash_points;
+mod errors;
 mod ground;
+mod idle;
+mod inference;
+mod journey;
+mod kill_nine;
+mod quickstart;
+mod two_workers;
+
+use std::time::Duration;
+
+/// How long a worker may take for what should take seconds, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(120);

@@ -33,7 +33,8 @@ impl RowWriter for CsvWriter {
     fn write(&mut self, rows: &RecordBatch, out: &mut dyn Write) -> io::Result<ControlFlow<()>> {
         self.header(out)?;
         let schema = rows.schema();
-        let (text, json) = (FormatOptions::default(), EncoderOptions::default().with_explicit_nulls(true));
+        let (text, json) =
+            (FormatOptions::default(), EncoderOptions::default().with_explicit_nulls(true));
         let columns = schema.fields().iter().zip(rows.columns());
         let columns = columns.map(|(field, array)| Column::new(field, array, &text, &json));
         let mut columns: Vec<_> = columns.collect::<io::Result<_>>()?;

@@ -13,7 +13,8 @@ pub(super) struct JsonWriter;
 
 impl RowWriter for JsonWriter {
     fn write(&mut self, rows: &RecordBatch, out: &mut dyn Write) -> io::Result<ControlFlow<()>> {
-        let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(out);
+        let mut writer =
+            WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(out);
         writer.write(rows).and_then(|()| writer.finish()).map_err(io_error)?;
         Ok(ControlFlow::Continue(()))
     }

@@ -71,7 +71,11 @@ impl TableWriter {
                         let text = cell.lines.get(line).map_or("", String::as_str);
                         let padding = " ".repeat(width.saturating_sub(measure_text_width(text)));
                         let text = if cell.null { self.look.dim(text) } else { text.to_owned() };
-                        if right { format!(" {padding}{text} ") } else { format!(" {text}{padding} ") }
+                        if right {
+                            format!(" {padding}{text} ")
+                        } else {
+                            format!(" {text}{padding} ")
+                        }
                     })
                     .collect();
                 writeln!(out, "{}", cells.join("|").trim_end())?;

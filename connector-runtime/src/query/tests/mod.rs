@@ -25,7 +25,7 @@ async fn answer(
 ) -> Result<String> {
     let session = Session::new();
     let from: Vec<_> = from.iter().map(|from| (*from).to_owned()).collect();
-    let tables = tables::find(&from, &registry(), &session).await?;
+    let tables = places::find(&from, &registry(), &session).await?;
     let rows = session.query(sql, &tables).await?;
     let mut out = Vec::new();
     print(rows, format, rows_max, look, &mut out).await?;
@@ -109,7 +109,10 @@ id,userId,user,tags,amount,ts
 2,,,,,
 3,"","{""id"":""say \""hi\"", u-3"",""country"":null}",[],-0.05,2026-01-05T08:00:01Z"#,
     );
-    check(answer_as(Format::Csv, &[&table], "select id, ts from clicks where id > 9").await, "id,ts");
+    check(
+        answer_as(Format::Csv, &[&table], "select id, ts from clicks where id > 9").await,
+        "id,ts",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,9 +127,13 @@ async fn partition_columns_come_back_where_the_schema_has_them() {
     let table = folder.path().join("clicks");
     write_table(&table, ROWS, Some("2026 01")).await;
     let table = table.display().to_string();
-    check(answer_as(Format::Csv, &[&table], "select part, id from clicks where id = 2").await, "part,id\n2026 01,2");
     check(
-        answer_as(Format::Csv, &[&table], "select part, count(*) as n from clicks group by part").await,
+        answer_as(Format::Csv, &[&table], "select part, id from clicks where id = 2").await,
+        "part,id\n2026 01,2",
+    );
+    check(
+        answer_as(Format::Csv, &[&table], "select part, count(*) as n from clicks group by part")
+            .await,
         "part,n\n2026 01,3",
     );
     check(answer_as(Format::Csv, &[&table], "select count(*) as n from clicks").await, "n\n3");
@@ -136,7 +143,10 @@ async fn partition_columns_come_back_where_the_schema_has_them() {
 async fn fields_of_structs_are_read_with_a_dot_and_names_keep_their_spelling() {
     let (_folder, table) = clicks().await;
     let sql = "select user.country, userId, tags[1] as tag from clicks where user.id = 'u-1'";
-    check(answer_as(Format::Json, &[&table], sql).await, r#"{"country":"IN","userId":"u-1","tag":"a"}"#);
+    check(
+        answer_as(Format::Json, &[&table], sql).await,
+        r#"{"country":"IN","userId":"u-1","tag":"a"}"#,
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +184,8 @@ ts     | NULL
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_terminal_would_act_on_is_escaped() {
     let (_folder, table) = clicks().await;
-    let found = answer_as(Format::Table, &[&table], "select 'a\u{1b}[2Jb' as x from clicks limit 1").await;
+    let found =
+        answer_as(Format::Table, &[&table], "select 'a\u{1b}[2Jb' as x from clicks limit 1").await;
     assert!(found.unwrap().contains(r"a\u{1b}[2Jb"));
 }
 
@@ -184,7 +195,11 @@ async fn an_unknown_table_is_answered_with_those_that_are_there() {
     let from = [table.as_str(), &format!("my-orders={table}")];
     check_refused(
         answer_as(Format::Csv, &from, "select * from click").await,
-        &["no table `click`", "did you mean clicks?", r#"the tables are "my-orders" (or my_orders), clicks"#],
+        &[
+            "no table `click`",
+            "did you mean clicks?",
+            r#"the tables are "my-orders" (or my_orders), clicks"#,
+        ],
     );
     check_refused(
         answer_as(Format::Csv, &from, "select * from lake.bronze.zzz").await,
@@ -245,7 +260,10 @@ async fn sql_that_does_not_fit_is_refused() {
     let (_folder, table) = clicks().await;
     let from = [table.as_str()];
     check_refused(answer_as(Format::Csv, &from, "selec id from clicks").await, &["cannot be read"]);
-    check_refused(answer_as(Format::Csv, &from, "select nothing from clicks").await, &["nothing", "userId"]);
+    check_refused(
+        answer_as(Format::Csv, &from, "select nothing from clicks").await,
+        &["nothing", "userId"],
+    );
     check_refused(answer_as(Format::Csv, &from, "drop table clicks").await, &["only reads"]);
     check_refused(
         answer_as(Format::Csv, &from, "copy clicks to '/tmp/never.csv'").await,
@@ -275,7 +293,8 @@ async fn parquet_files_are_a_table_and_their_folders_are_columns() {
         let file = folder.path().join("events").join(day).join("a.parquet");
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         let rows = batch(rows);
-        let mut writer = ArrowWriter::try_new(fs::File::create(file).unwrap(), rows.schema(), None).unwrap();
+        let mut writer =
+            ArrowWriter::try_new(fs::File::create(file).unwrap(), rows.schema(), None).unwrap();
         writer.write(&rows).unwrap();
         writer.close().unwrap();
     }
@@ -303,7 +322,7 @@ impl std::io::Write for ClosedPipe {
 async fn a_reader_that_closes_the_pipe_is_no_error() {
     let (_folder, table) = clicks().await;
     let session = Session::new();
-    let tables = tables::find(&[table], &registry(), &session).await.unwrap();
+    let tables = places::find(&[table], &registry(), &session).await.unwrap();
     for format in [Format::Table, Format::Json, Format::Csv] {
         let rows = session.query("select * from clicks", &tables).await.unwrap();
         print(rows, format, 0, Look::default(), &mut ClosedPipe).await.unwrap();

@@ -1,0 +1,112 @@
+//! What was produced, and whether the table holds exactly that.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use connector_api::{Error, Result};
+use futures::TryStreamExt;
+
+use super::demo::{DemoRecord, Kind, PARTITIONS};
+use crate::observe::terminal::grouped;
+use crate::query::{Session, Tables};
+
+/// What the user sees of the table: a heading and the SQL below it.
+pub(super) const SHOWN: &[(&str, &str)] = &[
+    (
+        "Events and revenue by country",
+        "select user.country as country, \
+           count(*) as events, \
+           count(*) filter (where event = 'page_view') as page_views, \
+           count(*) filter (where event = 'add_to_cart') as carts, \
+           count(*) filter (where event = 'purchase') as purchases, \
+           sum(amount) filter (where event = 'purchase') as revenue \
+         from clicks group by user.country order by events desc",
+    ),
+    (
+        "Where rows come from (_kafka), and what fitted no column (_rescued)",
+        "select id, event, _kafka, _rescued from clicks where _rescued is not null order by id limit 3",
+    ),
+];
+
+/// Counts what each partition was given: rows are compared as `(partition, offset)`, the identity
+/// of a record.
+const COUNTED: &str = "select cast(_kafka.partition as bigint) as partition, count(*) as n, \
+       count(distinct _kafka.offset) as offsets \
+     from clicks group by 1 order by 1";
+
+/// The records that were produced.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Produced {
+    records: u64,
+    bad: u64,
+    late: u64,
+    rescued: u64,
+    /// Records that must become rows, by partition.
+    rows: BTreeMap<i32, u64>,
+}
+
+impl Produced {
+    pub(super) fn count(&mut self, record: &DemoRecord) {
+        self.records += 1;
+        match record.kind {
+            Kind::Bad => self.bad += 1,
+            Kind::Late => self.late += 1,
+            Kind::UnknownField | Kind::WrongType => self.rescued += 1,
+            Kind::Ordinary => {}
+        }
+        if record.kind != Kind::Bad {
+            *self.rows.entry(record.partition).or_default() += 1;
+        }
+    }
+
+    pub(super) fn summary(&self) -> String {
+        format!(
+            "{} records of JSON: {} late, {} with what no column takes, {} bad",
+            grouped(self.records),
+            grouped(self.late),
+            grouped(self.rescued),
+            grouped(self.bad)
+        )
+    }
+
+    pub(super) fn result(&self) -> String {
+        let rows: u64 = self.rows.values().sum();
+        format!(
+            "{} rows, each good record once by partition and offset; {} bad records dropped",
+            grouped(rows),
+            grouped(self.bad)
+        )
+    }
+
+    /// Compares with the table, partition by partition.
+    pub(super) async fn compare(&self, session: &Session, tables: &Tables) -> Result<()> {
+        let counted = session.query(COUNTED, tables).await?;
+        let counted: Vec<RecordBatch> = counted.try_collect().await.map_err(|e| {
+            Error::internal("the rows of the table cannot be counted").with_source(e)
+        })?;
+        let mut found = BTreeMap::new();
+        for batch in &counted {
+            let column = |index: usize| batch.column(index).as_primitive::<Int64Type>();
+            for row in 0..batch.num_rows() {
+                found.insert(column(0).value(row), (column(1).value(row), column(2).value(row)));
+            }
+        }
+        for partition in 0..PARTITIONS {
+            let expected = self.rows.get(&partition).copied().unwrap_or_default();
+            let (rows, offsets) = found.remove(&i64::from(partition)).unwrap_or_default();
+            if [rows, offsets].iter().any(|&count| u64::try_from(count) != Ok(expected)) {
+                return Err(Error::internal(format!(
+                    "the table holds {rows} rows ({offsets} offsets) of partition {partition}, \
+                     {expected} good records were produced; was the connector stopped early?"
+                )));
+            }
+        }
+        match found.first_key_value() {
+            None => Ok(()),
+            Some((partition, _)) => Err(Error::internal(format!(
+                "the table holds rows of partition {partition}, which there is not"
+            ))),
+        }
+    }
+}

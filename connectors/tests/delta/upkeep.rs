@@ -1,0 +1,139 @@
+//! The log's own files: checksums, and log checkpoints.
+
+use std::time::Instant;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type};
+use connector_api::contract::{Round, Subject, checkpoint, commit, created, opened, rows, visible_rows};
+
+use super::place::Place;
+
+/// What the sink's own reader sees, which starts from a log checkpoint where there is one.
+async fn read(place: &Place) -> Vec<(i32, i64)> {
+    let reader = place.sink().read().await.unwrap().unwrap();
+    let batches = tokio::task::spawn_blocking(move || {
+        reader.scan(&[0, 1]).unwrap().map(Result::unwrap).collect::<Vec<RecordBatch>>()
+    });
+    let row = |batch: &RecordBatch| {
+        let partitions = batch.column(0).as_primitive::<Int32Type>().values().to_vec();
+        let offsets = batch.column(1).as_primitive::<Int64Type>().values().to_vec();
+        partitions.into_iter().zip(offsets).collect::<Vec<_>>()
+    };
+    let mut rows: Vec<_> = batches.await.unwrap().iter().flat_map(row).collect();
+    rows.sort_unstable();
+    rows
+}
+
+fn exists(place: &Place, name: &str) -> bool {
+    place.root().join("_delta_log").join(name).try_exists().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_checkpoint_is_written_when_due_and_changes_nothing_for_readers() {
+    let mut place = Place::new();
+    place.settings.properties.insert("delta.checkpointInterval".into(), "10".into());
+    let mut table = created(&place).await;
+    let maintenance = table.maintenance.clone().unwrap();
+    for n in 0..25 {
+        let receipt = commit(&mut table, Round::new(&format!("t-{n}")).new_range(0, n, n + 1)).await;
+        let done = maintenance.reconcile(receipt.version).await.unwrap();
+        assert_eq!(done.is_some(), receipt.version % 10 == 0, "version {}: {done:?}", receipt.version);
+    }
+    assert!(exists(&place, "00000000000000000010.checkpoint.parquet"));
+    assert!(exists(&place, "00000000000000000020.checkpoint.parquet"));
+    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 25)]));
+    for version in 0..20 {
+        std::fs::remove_file(place.entry(version)).unwrap();
+    }
+    assert_eq!(read(&place).await, rows(&[(0, 0, 25)]));
+    let mut reopened = opened(&place).await;
+    assert_eq!(checkpoint(reopened.committer.as_mut(), &[0]).await, [(0, 25)]);
+    commit(&mut reopened, Round::new("t-25").range(0, 25, 26)).await;
+    commit(&mut table, Round::new("t-26").range(0, 26, 27)).await;
+    assert_eq!(read(&place).await, rows(&[(0, 0, 27)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_when_nothing_is_due() {
+    let place = Place::new();
+    let mut table = created(&place).await;
+    let maintenance = table.maintenance.clone().unwrap();
+    for n in 0..5 {
+        let receipt = commit(&mut table, Round::new(&format!("t-{n}")).new_range(0, n, n + 1)).await;
+        place.faults.take_writes();
+        for _ in 0..2 {
+            assert_eq!(maintenance.reconcile(receipt.version).await.unwrap(), None);
+        }
+        assert_eq!(place.faults.take_writes(), Vec::<String>::new());
+    }
+}
+
+/// Due is what the table's state says, not what this process has seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_checkpoint_of_another_worker_is_not_written_again() {
+    let mut place = Place::new();
+    place.settings.properties.insert("delta.checkpointInterval".into(), "3".into());
+    let mut table = created(&place).await;
+    let other = opened(&place).await.maintenance.unwrap();
+    for n in 0..4 {
+        commit(&mut table, Round::new(&format!("t-{n}")).new_range(0, n, n + 1)).await;
+    }
+    let mine = table.maintenance.unwrap();
+    assert!(mine.reconcile(4).await.unwrap().is_some());
+    assert_eq!(other.reconcile(4).await.unwrap(), None);
+    assert_eq!(opened(&place).await.maintenance.unwrap().reconcile(4).await.unwrap(), None);
+}
+
+/// Without a checksum file every look-up replays the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checksum_file_is_there_after_creating_and_after_opening() {
+    let place = Place::new();
+    let mut table = created(&place).await;
+    assert!(exists(&place, "00000000000000000000.crc"));
+    commit(&mut table, Round::new("t-1").new_range(0, 0, 10)).await;
+    assert!(!exists(&place, "00000000000000000001.crc"));
+    drop(opened(&place).await);
+    assert!(exists(&place, "00000000000000000001.crc"));
+    place.faults.take_writes();
+    drop(opened(&place).await);
+    assert_eq!(place.faults.take_writes(), Vec::<String>::new(), "once is enough");
+}
+
+/// One commit is one request to write: the log is not read again, and nothing else is kept up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_is_one_write() {
+    let place = Place::new();
+    let mut table = created(&place).await;
+    for n in 0..3 {
+        let staged = Round::new(&format!("t-{n}")).new_range(0, n, n + 1).staged(&table).await;
+        place.faults.take_writes();
+        place.faults.take_reads();
+        connector_api::contract::committed(table.committer.commit(&staged).await);
+        let writes = place.faults.take_writes();
+        assert!(writes.len() == 1 && writes[0].ends_with(&format!("{:020}.json", n + 1)), "{writes:?}");
+        assert_eq!(place.faults.take_reads(), 1, "one look at the version that it builds on");
+    }
+}
+
+/// Prints what a commit costs: `cargo test -p connectors --test contract -- --ignored --nocapture figures`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "prints figures, and asserts none"]
+#[allow(clippy::disallowed_methods, reason = "it measures real time")]
+async fn figures_of_200_commits_with_10_files() {
+    let place = Place::new();
+    let mut table = created(&place).await;
+    let maintenance = table.maintenance.clone().unwrap();
+    let mut took = Vec::new();
+    for n in 0..200 {
+        let round = (0..10).fold(Round::new(&format!("t-{n}")), |round, p| round.new_range(p, n, n + 1));
+        let staged = round.staged(&table).await;
+        let start = Instant::now();
+        let receipt = connector_api::contract::committed(table.committer.commit(&staged).await);
+        took.push(start.elapsed().as_secs_f64() * 1e3);
+        maintenance.reconcile(receipt.version).await.unwrap();
+    }
+    for (i, part) in took.chunks(25).enumerate() {
+        let mean = part.iter().sum::<f64>() / part.len() as f64;
+        println!("commits {:3}..{:3}: {mean:.1} ms", i * 25, i * 25 + part.len());
+    }
+}

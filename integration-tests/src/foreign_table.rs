@@ -1,0 +1,57 @@
+//! Tables that somebody else made: written by hand, after the Delta protocol.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::location::Location;
+
+/// What a table's first version says of it.
+#[derive(Debug, Clone)]
+pub struct ForeignTable {
+    /// `minReaderVersion`.
+    pub reader_version: u32,
+    /// `minWriterVersion`.
+    pub writer_version: u32,
+    /// The schema's fields.
+    pub fields: Vec<Value>,
+}
+
+impl ForeignTable {
+    /// Creates the table: version 0, without rows.
+    pub fn create(&self, location: &Location) {
+        let log = location.folder().join("_delta_log");
+        fs::create_dir_all(&log).unwrap();
+        let schema = json!({"type": "struct", "fields": self.fields}).to_string();
+        let actions = [
+            json!({"protocol": {"minReaderVersion": self.reader_version, "minWriterVersion": self.writer_version}}),
+            json!({"metaData": {
+                "id": "5e5a9a9c-7d55-4cbb-9b6c-2a1d6f0e4a11",
+                "format": {"provider": "parquet", "options": {}},
+                "schemaString": schema,
+                "partitionColumns": [],
+                "configuration": {},
+                "createdTime": 1_700_000_000_000_u64,
+            }}),
+        ];
+        let lines: Vec<String> = actions.iter().map(Value::to_string).collect();
+        fs::write(log.join("00000000000000000000.json"), lines.join("\n") + "\n").unwrap();
+    }
+}
+
+/// A nullable field of a schema.
+pub fn field(name: &str, data_type: impl Into<Value>) -> Value {
+    json!({"name": name, "type": data_type.into(), "nullable": true, "metadata": {}})
+}
+
+/// The fields that trace each row to its record, and keep what has no column.
+pub fn our_fields() -> Vec<Value> {
+    let kafka = [
+        ("topic", "string"),
+        ("partition", "integer"),
+        ("offset", "long"),
+        ("timestamp", "timestamp"),
+    ];
+    let kafka: Vec<Value> = kafka.iter().map(|(name, data_type)| field(name, *data_type)).collect();
+    vec![field("_kafka", json!({"type": "struct", "fields": kafka})), field("_rescued", "string")]
+}
