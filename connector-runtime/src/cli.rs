@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use connector_api::Error;
+use connector_api::{Error, Fault};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConnectorPlan, Registry, load};
@@ -130,6 +130,10 @@ async fn dispatch(cli: Cli, registry: &Registry) -> ExitCode {
         },
         Command::Query(args) => match query::run(args, registry).await {
             Ok(()) => ExitCode::from(exit::DONE),
+            Err(error) if error.fault() == Fault::User => {
+                eprintln!("error: {error}");
+                ExitCode::from(exit::USAGE)
+            }
             Err(error) => failed(&error),
         },
         Command::Quickstart(args) => {

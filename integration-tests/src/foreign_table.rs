@@ -37,6 +37,16 @@ impl ForeignTable {
         let lines: Vec<String> = actions.iter().map(Value::to_string).collect();
         fs::write(log.join("00000000000000000000.json"), lines.join("\n") + "\n").unwrap();
     }
+
+    /// Commits a version that adds a Parquet file, which lies in the table's folder already.
+    pub fn add_file(location: &Location, version: u32, file: &str) {
+        let size = fs::metadata(location.folder().join(file)).unwrap().len();
+        let add = json!({"add": {
+            "path": file, "partitionValues": {}, "size": size, "modificationTime": 0, "dataChange": true,
+        }});
+        let log = location.folder().join("_delta_log");
+        fs::write(log.join(format!("{version:020}.json")), add.to_string() + "\n").unwrap();
+    }
 }
 
 /// A nullable field of a schema.

@@ -130,8 +130,7 @@ async fn run_connector(plans: &[ConnectorPlan], show_progress: bool) -> Result<(
 
 /// The connector, as a user would write it.
 fn connector_yaml(bootstrap_servers: &str, location: &str) -> String {
-    // JSON's quoting is valid in YAML; `$${` is a `${` that stands for nothing.
-    let location = serde_json::Value::from(location.replace("${", "$${")).to_string();
+    let location = serde_json::Value::from(location).to_string(); // JSON's quoting is valid in YAML.
     format!(
         "# A connector: one topic into one table. `alluvium quickstart` wrote and ran it.\n\
          version: 1\n\
@@ -213,4 +212,28 @@ async fn stay(screen: &mut Screen, address: &str) -> Result<()> {
 
 fn seconds(span: Duration) -> String {
     format!("{:.1} s", span.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn the_connector_file_is_valid_wherever_the_table_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("clicks.yaml");
+        let registry = Registry {
+            sinks: vec![Arc::new(connectors::delta::DeltaFactory)],
+            decoders: vec![Arc::new(connectors::decode::JsonFactory)],
+        };
+        for location in ["/demo/clicks", "/my \"demo\": #1/clicks", "/a\\b/cl\u{ef}cks"] {
+            std::fs::write(&file, connector_yaml("127.0.0.1:9092", location)).unwrap();
+            let plans = config::load(std::slice::from_ref(&file), &registry).unwrap();
+            assert_eq!(plans.len(), 1);
+            assert_eq!(plans[0].table.settings.location, location);
+            assert_eq!(plans[0].source.bootstrap_servers, "127.0.0.1:9092");
+        }
+    }
 }

@@ -92,21 +92,57 @@ impl Produced {
                 found.insert(column(0).value(row), (column(1).value(row), column(2).value(row)));
             }
         }
-        for partition in 0..PARTITIONS {
-            let expected = self.rows.get(&partition).copied().unwrap_or_default();
-            let (rows, offsets) = found.remove(&i64::from(partition)).unwrap_or_default();
-            if [rows, offsets].iter().any(|&count| u64::try_from(count) != Ok(expected)) {
-                return Err(Error::internal(format!(
-                    "the table holds {rows} rows ({offsets} offsets) of partition {partition}, \
-                     {expected} good records were produced; was the connector stopped early?"
-                )));
-            }
-        }
-        match found.first_key_value() {
+        match difference(&self.rows, &found) {
             None => Ok(()),
-            Some((partition, _)) => Err(Error::internal(format!(
-                "the table holds rows of partition {partition}, which there is not"
-            ))),
+            Some(difference) => Err(Error::internal(difference)),
         }
+    }
+}
+
+/// The first partition whose rows are not the records that were produced: `(rows, offsets)` by
+/// partition against the count of records.
+fn difference(produced: &BTreeMap<i32, u64>, found: &BTreeMap<i64, (i64, i64)>) -> Option<String> {
+    let partitions = 0..i64::from(PARTITIONS);
+    if let Some(other) = found.keys().find(|partition| !partitions.contains(partition)) {
+        return Some(format!(
+            "the table holds rows of partition {other}, which the topic does not have"
+        ));
+    }
+    (0..PARTITIONS).find_map(|partition| {
+        let expected = produced.get(&partition).copied().unwrap_or_default();
+        let (rows, offsets) = found.get(&i64::from(partition)).copied().unwrap_or_default();
+        let exact = [rows, offsets].iter().all(|&count| u64::try_from(count) == Ok(expected));
+        (!exact).then(|| {
+            format!(
+                "the table holds {rows} rows with {offsets} offsets of partition {partition}, but {expected} good \
+                 records were produced; a connector that is stopped early has not read them all"
+            )
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(produced: &[(i32, u64)], found: &[(i64, (i64, i64))], expected: Option<&str>) {
+        let found =
+            difference(&produced.iter().copied().collect(), &found.iter().copied().collect());
+        match (&found, expected) {
+            (None, None) => {}
+            (Some(found), Some(part)) => assert!(found.contains(part), "{found}"),
+            _ => panic!("{found:?}"),
+        }
+    }
+
+    #[test]
+    fn only_the_same_rows_once_each_are_the_same() {
+        check(&[(0, 5), (3, 2)], &[(0, (5, 5)), (3, (2, 2))], None);
+        check(&[(0, 5)], &[(0, (4, 4))], Some("4 rows with 4 offsets of partition 0"));
+        check(&[(0, 5)], &[(0, (6, 5))], Some("6 rows with 5 offsets"));
+        check(&[(0, 5)], &[(0, (5, 4))], Some("5 rows with 4 offsets"));
+        check(&[(0, 5), (1, 1)], &[(0, (5, 5))], Some("0 rows with 0 offsets of partition 1"));
+        check(&[(0, 5)], &[(0, (5, 5)), (4, (1, 1))], Some("partition 4"));
     }
 }

@@ -188,7 +188,7 @@ impl Committer for CreateEntry {
         let size = content.len() as u64;
         let path = Path::from_url_path(entry.path())?;
         let put = self.store.objects.put_opts(&path, content.into(), PutMode::Create.into());
-        let (answer, response) = match self.runtime.block_on(put) {
+        let (answer, response) = match self.runtime.block_on(self.store.answer(put)) {
             Ok(done) => {
                 let entry = FileMeta::new(entry, commit.in_commit_timestamp(), size);
                 (Answer::Created(done.e_tag.map(EntryTag)), Ok(CommitResponse::Committed { file_meta: entry }))

@@ -8,7 +8,7 @@
 //! | a generation expression, an invariant, an identity or a default in a column's metadata | refused, also where no feature announces it |
 //! | `delta.setTransactionRetentionDuration` shorter than [`RETENTION_MIN`] | refused: expired offsets would be read again |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use connector_api::config::SettingError;
@@ -53,17 +53,13 @@ const RETENTION: &str = "delta.setTransactionRetentionDuration";
 /// Refuses a table that an append could corrupt. Names everything that stands in the way, not only the first.
 pub(super) fn check(snapshot: &Snapshot) -> Result<()> {
     let mut found = Vec::new();
-    let protocol = snapshot.get_protocol_derived_properties();
-    let writer_version = protocol.get("delta.minWriterVersion").map_or("", String::as_str);
-    match writer_version {
-        "1" | "2" => {}
-        "7" => {
-            let mut unknown: Vec<&str> = protocol
-                .keys()
-                .filter_map(|key| key.strip_prefix("delta.feature."))
-                .filter(|feature| !WRITABLE.contains(feature))
-                .collect();
-            unknown.sort_unstable();
+    let protocol = snapshot.table_configuration().protocol();
+    match protocol.min_writer_version() {
+        1 | 2 => {}
+        7 => {
+            let features = [protocol.reader_features(), protocol.writer_features()];
+            let features = features.into_iter().flatten().flatten().map(ToString::to_string);
+            let unknown: BTreeSet<_> = features.filter(|name| !WRITABLE.contains(&name.as_str())).collect();
             found.extend(unknown.iter().map(|feature| format!("the feature `{feature}`")));
         }
         legacy => found.push(format!("writer version {legacy} (1, 2 and 7 are supported)")),

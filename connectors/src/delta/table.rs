@@ -154,11 +154,15 @@ fn local_folder(store: &Store, create: bool) -> Result<(), KernelError> {
     if create {
         std::fs::create_dir_all(&folder)?;
     }
+    let no_folder = || KernelError::InvalidTableLocation(format!("`{}` is no folder", folder.display()));
     match std::fs::metadata(&folder) {
         Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(KernelError::InvalidTableLocation(format!("`{}` is no folder", folder.display()))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(KernelError::EmptyLog),
-        Err(error) => Err(error.into()),
+        Ok(_) => Err(no_folder()),
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound => Err(KernelError::EmptyLog),
+            ErrorKind::NotADirectory => Err(no_folder()),
+            _ => Err(error.into()),
+        },
     }
 }
 

@@ -15,7 +15,7 @@ use object_store::{
 };
 
 /// What becomes of a request to create an entry of the log.
-pub enum Fault {
+pub(super) enum Fault {
     /// The entry is written, and the answer is lost.
     AppliedThenError,
     /// The entry is written, the answer is lost, and the client's own retry meets the entry (S3: 412).
@@ -33,7 +33,7 @@ pub enum Fault {
 }
 
 /// A store with a list of faults for the requests to come, first things first.
-pub struct Faults {
+pub(super) struct Faults {
     inner: Arc<dyn ObjectStore>,
     next: Mutex<VecDeque<Fault>>,
     late: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
@@ -54,7 +54,7 @@ struct Reads {
 }
 
 impl Faults {
-    pub fn on(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
+    pub(super) fn on(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
         Arc::new(Self {
             inner,
             next: Mutex::default(),
@@ -65,23 +65,23 @@ impl Faults {
         })
     }
 
-    pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
+    pub(super) fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
         self.next.lock().unwrap().extend(faults);
     }
 
     /// Lets some reads of the log's entries succeed and the next ones fail.
-    pub fn fail_reads_after(&self, good: usize, failing: usize) {
+    pub(super) fn fail_reads_after(&self, good: usize, failing: usize) {
         let mut reads = self.reads.lock().unwrap();
         (reads.good, reads.failing) = (good, failing);
     }
 
     /// Lets the next parts of large files fail.
-    pub fn fail_parts(&self, count: usize) {
+    pub(super) fn fail_parts(&self, count: usize) {
         *self.failing_parts.lock().unwrap() = count;
     }
 
     /// Lets the late requests arrive. Says for each if it created its entry.
-    pub async fn deliver(&self) -> Vec<bool> {
+    pub(super) async fn deliver(&self) -> Vec<bool> {
         let late = std::mem::take(&mut *self.late.lock().unwrap());
         let mut landed = Vec::new();
         for (path, payload, options) in late {
@@ -91,17 +91,17 @@ impl Faults {
     }
 
     /// Forgets the writes so far and returns them.
-    pub fn take_writes(&self) -> Vec<String> {
+    pub(super) fn take_writes(&self) -> Vec<String> {
         std::mem::take(&mut *self.writes.lock().unwrap())
     }
 
     /// Forgets the reads of the log's entries so far and returns how many there were.
-    pub fn take_reads(&self) -> usize {
+    pub(super) fn take_reads(&self) -> usize {
         std::mem::take(&mut self.reads.lock().unwrap().done)
     }
 
     /// True if all faults have happened.
-    pub fn spent(&self) -> bool {
+    pub(super) fn spent(&self) -> bool {
         self.next.lock().unwrap().is_empty()
     }
 

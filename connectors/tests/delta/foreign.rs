@@ -7,7 +7,6 @@ use connector_api::contract::{
     visible_rows,
 };
 use connector_api::outcome::{CommitError, CommitOutcome, Conflict, TokenLookup};
-use connector_api::sink::TableCommitter;
 use connector_api::staged::StagedCommit;
 use serde_json::json;
 

@@ -11,23 +11,23 @@ use serde_json::Value;
 
 /// A table as its log tells it.
 #[derive(Debug)]
-pub struct Log {
+pub(super) struct Log {
     /// The actions of each version, from 0.
-    pub versions: Vec<Vec<Value>>,
+    pub(super) versions: Vec<Vec<Value>>,
 }
 
 /// A data file that the log names.
 #[derive(Debug)]
-pub struct DataFile {
-    pub add: Value,
-    pub bytes: u64,
-    pub rows: u64,
-    pub batches: Vec<RecordBatch>,
+pub(super) struct DataFile {
+    pub(super) add: Value,
+    pub(super) bytes: u64,
+    pub(super) rows: u64,
+    pub(super) batches: Vec<RecordBatch>,
 }
 
 impl Log {
     /// Reads all entries of the log; `None` if there is none.
-    pub fn read(root: &Path) -> Option<Self> {
+    pub(super) fn read(root: &Path) -> Option<Self> {
         let mut entries = BTreeMap::new();
         for entry in root.join("_delta_log").read_dir().ok()? {
             let path = entry.unwrap().path();
@@ -43,24 +43,24 @@ impl Log {
         (!entries.is_empty()).then(|| Self { versions: entries.into_values().collect() })
     }
 
-    pub fn version(&self) -> u64 {
+    pub(super) fn version(&self) -> u64 {
         self.versions.len() as u64 - 1
     }
 
     /// The actions of one kind, in the order of the log: `add`, `txn`, `metaData`.
-    pub fn actions<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    pub(super) fn actions<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
         self.versions.iter().flatten().filter_map(move |action| action.get(kind))
     }
 
     /// The number that the table keeps for an application id.
-    pub fn txn(&self, app_id: &str) -> Option<i64> {
+    pub(super) fn txn(&self, app_id: &str) -> Option<i64> {
         let of_id = self.actions("txn").filter(|txn| txn["appId"] == app_id);
         of_id.last().map(|txn| txn["version"].as_i64().unwrap())
     }
 
     /// The files that are added and not removed, read. Checks that no file is added twice, and that
     /// the log's sizes and counts are those of the files.
-    pub fn files(&self, root: &Path) -> Vec<DataFile> {
+    pub(super) fn files(&self, root: &Path) -> Vec<DataFile> {
         let mut adds = BTreeMap::new();
         for action in self.versions.iter().flatten() {
             if let Some(add) = action.get("add") {

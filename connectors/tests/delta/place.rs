@@ -17,15 +17,15 @@ use super::faults::{Fault, Faults};
 use super::log::Log;
 
 /// A folder for one table, reached through a store that misbehaves on demand.
-pub struct Place {
+pub(super) struct Place {
     folder: TempDir,
-    pub store: Store,
-    pub faults: Arc<Faults>,
-    pub settings: TableSettings,
+    pub(super) store: Store,
+    pub(super) faults: Arc<Faults>,
+    pub(super) settings: TableSettings,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let location = folder.path().join("table");
         let settings = TableSettings {
@@ -41,34 +41,34 @@ impl Place {
         Self { folder, store, faults, settings }
     }
 
-    pub fn root(&self) -> std::path::PathBuf {
+    pub(super) fn root(&self) -> std::path::PathBuf {
         self.folder.path().join("table")
     }
 
     /// The table's log, read by hand.
-    pub fn log(&self) -> Log {
+    pub(super) fn log(&self) -> Log {
         Log::read(&self.root()).unwrap()
     }
 
     /// The path of a version's entry in the log.
-    pub fn entry(&self, version: u64) -> std::path::PathBuf {
+    pub(super) fn entry(&self, version: u64) -> std::path::PathBuf {
         self.root().join(format!("_delta_log/{version:020}.json"))
     }
 
     /// Writes an entry of the log, as another program would.
-    pub fn write_entry(&self, version: u64, actions: &[Value]) {
+    pub(super) fn write_entry(&self, version: u64, actions: &[Value]) {
         write_entry(&self.root(), version, actions);
     }
 
     /// Adds a property to the table, as another program would.
-    pub fn alter(&self, version: u64) {
+    pub(super) fn alter(&self, version: u64) {
         let mut metadata = self.log().actions("metaData").last().unwrap().clone();
         metadata["configuration"]["their.key"] = "x".into();
         self.write_entry(version, &[serde_json::json!({ "metaData": metadata })]);
     }
 }
 
-pub fn write_entry(root: &Path, version: u64, actions: &[Value]) {
+pub(super) fn write_entry(root: &Path, version: u64, actions: &[Value]) {
     let log = root.join("_delta_log");
     std::fs::create_dir_all(&log).unwrap();
     let lines: Vec<String> = actions.iter().map(Value::to_string).collect();

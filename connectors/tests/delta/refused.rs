@@ -21,13 +21,10 @@ fn metadata(fields: &[Value], configuration: &Value) -> Value {
     }})
 }
 
-fn protocol(reader: u8, writer: u8, features: &[&str]) -> Value {
+fn protocol(writer: u8, features: &[&str]) -> Value {
     match writer {
-        7 => json!({"protocol": {
-            "minReaderVersion": reader, "minWriterVersion": writer,
-            "readerFeatures": [], "writerFeatures": features
-        }}),
-        _ => json!({"protocol": {"minReaderVersion": reader, "minWriterVersion": writer}}),
+        7 => json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": features}}),
+        _ => json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": writer}}),
     }
 }
 
@@ -66,23 +63,23 @@ fn plain() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn legacy_writer_versions_that_imply_more_than_appends_are_refused() {
-    check(protocol(1, 1, &[]), plain(), Ok(())).await;
-    check(protocol(1, 2, &[]), plain(), Ok(())).await;
+    check(protocol(1, &[]), plain(), Ok(())).await;
+    check(protocol(2, &[]), plain(), Ok(())).await;
     for version in 3..=6 {
         let message = format!("writer version {version} ");
-        check(protocol(1, version, &[]), plain(), Err(&message)).await;
+        check(protocol(version, &[]), plain(), Err(&message)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn features_that_an_append_cannot_honour_are_refused_by_name() {
-    check(protocol(1, 7, &[]), plain(), Ok(())).await;
-    check(protocol(1, 7, &["appendOnly", "changeDataFeed", "invariants"]), plain(), Ok(())).await;
+    check(protocol(7, &[]), plain(), Ok(())).await;
+    check(protocol(7, &["appendOnly", "changeDataFeed", "invariants"]), plain(), Ok(())).await;
     for feature in ["checkConstraints", "generatedColumns", "identityColumns", "allowColumnDefaults", "icebergCompatV1"] {
         let message = format!("the feature `{feature}`");
-        check(protocol(1, 7, &["appendOnly", feature]), plain(), Err(&message)).await;
+        check(protocol(7, &["appendOnly", feature]), plain(), Err(&message)).await;
     }
-    check(protocol(1, 7, &["notInventedYet"]), plain(), Err("notInventedYet")).await;
+    check(protocol(7, &["notInventedYet"]), plain(), Err("notInventedYet")).await;
     let mapped = json!({"protocol": {
         "minReaderVersion": 3, "minWriterVersion": 7,
         "readerFeatures": ["columnMapping"], "writerFeatures": ["columnMapping"]
@@ -98,19 +95,19 @@ async fn column_rules_are_found_where_no_feature_announces_them() {
         metadata(&fields, &json!({}))
     };
     let generated = rule("delta.generationExpression", json!("upper(text)"));
-    check(protocol(1, 7, &[]), generated, Err("a generated column, `text`")).await;
+    check(protocol(7, &[]), generated, Err("a generated column, `text`")).await;
     let invariant = rule("delta.invariants", json!("{\"expression\":{\"expression\":\"text <> ''\"}}"));
-    check(protocol(1, 2, &[]), invariant, Err("a column invariant, `text`")).await;
-    check(protocol(1, 7, &[]), rule("delta.identity.start", json!(1)), Err("an identity column, `text`")).await;
-    check(protocol(1, 7, &[]), rule("CURRENT_DEFAULT", json!("'x'")), Err("a column default, `text`")).await;
-    check(protocol(1, 7, &[]), rule("comment", json!("harmless")), Ok(())).await;
+    check(protocol(2, &[]), invariant, Err("a column invariant, `text`")).await;
+    check(protocol(7, &[]), rule("delta.identity.start", json!(1)), Err("an identity column, `text`")).await;
+    check(protocol(7, &[]), rule("CURRENT_DEFAULT", json!("'x'")), Err("a column default, `text`")).await;
+    check(protocol(7, &[]), rule("comment", json!("harmless")), Ok(())).await;
 
     let mut nested = fields();
     nested.push(json!({"name": "outer", "nullable": true, "metadata": {}, "type": {"type": "struct", "fields": [
         {"name": "inner", "type": "string", "nullable": true, "metadata": {"delta.generationExpression": "text"}}
     ]}}));
     let message = "a generated column, `outer.inner`";
-    check(protocol(1, 7, &[]), metadata(&nested, &json!({})), Err(message)).await;
+    check(protocol(7, &[]), metadata(&nested, &json!({})), Err(message)).await;
 }
 
 /// An expired offset would be read again from the start.
@@ -120,8 +117,8 @@ async fn a_table_that_forgets_offsets_is_refused() {
         metadata(&fields(), &json!({"delta.setTransactionRetentionDuration": interval}))
     };
     let message = "`delta.setTransactionRetentionDuration` of 604800 s";
-    check(protocol(1, 2, &[]), retention("interval 7 days"), Err(message)).await;
-    check(protocol(1, 2, &[]), retention("interval 60 days"), Ok(())).await;
+    check(protocol(2, &[]), retention("interval 7 days"), Err(message)).await;
+    check(protocol(2, &[]), retention("interval 60 days"), Ok(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +126,7 @@ async fn everything_that_stands_in_the_way_is_named_at_once() {
     let mut fields = fields();
     fields[0]["metadata"]["delta.generationExpression"] = json!("1");
     let metadata = metadata(&fields, &json!({}));
-    let message = open(&[protocol(1, 7, &["checkConstraints", "identityColumns"]), metadata]).await.err().unwrap();
+    let message = open(&[protocol(7, &["checkConstraints", "identityColumns"]), metadata]).await.err().unwrap();
     for part in ["`checkConstraints`", "`identityColumns`", "`kafka_partition`", "write into another table"] {
         assert!(message.contains(part), "{message}");
     }

@@ -170,7 +170,6 @@ fn drains_by(case: &Case, signal: Signal) {
     let mut connector = flights_connector(case, &Produced::none(&topic));
     // Whatever becomes visible was committed by the drain.
     connector.commit_interval = "1h";
-    connector.properties.push(("debug", "cgrp,protocol,consumer".into()));
     let feed = Feed::start(&topic, 1_000, round_robin(4, flights_for_ever()));
     let worker = run(case, &connector.write(case)).start();
     eventually(PATIENCE, "the worker owns all topic partitions", || {

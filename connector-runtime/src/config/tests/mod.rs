@@ -17,7 +17,7 @@ use connector_api::batch::TableSchema;
 use connector_api::config::{SettingError, SinkFactory, TableSettings};
 use connector_api::decoder::{DecodeRequest, Decoder, DecoderFactory};
 use connector_api::ids::ConnectorName;
-use connector_api::sink::{OpenTable, Sink};
+use connector_api::sink::{OpenTable, Sink, TableReader};
 use connector_api::{Error, Result};
 
 use super::interpolate::Surroundings;
@@ -65,6 +65,10 @@ impl Sink for FakeSink {
 
     async fn create(&self, _: &ConnectorName, _: &TableSchema) -> Result<OpenTable> {
         Err(Error::internal("a fake has no tables"))
+    }
+
+    async fn read(&self) -> Result<Option<Arc<dyn TableReader>>> {
+        Ok(None)
     }
 }
 
