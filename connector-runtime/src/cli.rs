@@ -110,7 +110,9 @@ pub fn main(registry: &Registry) -> ExitCode {
     start_logging(&cli.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&Error::external("the runtime cannot be started").with_source(error)),
+        Err(error) => {
+            return failed(&Error::external("the runtime cannot be started").with_source(error));
+        }
     };
     let code = runtime.block_on(dispatch(cli, registry));
     // Blocking calls that nobody waits for any more must not hold the process.
@@ -156,7 +158,11 @@ fn plans(paths: &[PathBuf], registry: &Registry) -> Result<Vec<ConnectorPlan>, E
 fn valid(plans: &[ConnectorPlan]) -> ExitCode {
     for plan in plans {
         let ConnectorPlan { name, file, table, .. } = plan;
-        println!("{}: connector `{name}` into `{}` is valid", file.display(), table.settings.location);
+        println!(
+            "{}: connector `{name}` into `{}` is valid",
+            file.display(),
+            table.settings.location
+        );
     }
     ExitCode::from(exit::DONE)
 }
@@ -212,7 +218,8 @@ fn start_logging(args: &LogArgs) {
         None => "info".into(),
     };
     // The kernel logs its own errors, which come to us as values, and each step at info.
-    let quiet = "delta_kernel=off,delta_kernel_default_engine=off,datafusion=warn,object_store=warn";
+    let quiet =
+        "delta_kernel=off,delta_kernel_default_engine=off,datafusion=warn,object_store=warn";
     let filter = EnvFilter::try_new(format!("{quiet},{level}"));
     let filter = filter.unwrap_or_else(|error| {
         eprintln!("warning: `--log-level {level}` is no filter ({error}); logging at info");

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::broker::broker;
 use crate::location::Location;
@@ -47,11 +48,14 @@ impl Case {
         }
     }
 
-    /// A name that no other test, and no other run on the same broker, has: for topics, connectors, buckets.
+    /// A name that nothing else has on the same broker or store, neither in this test nor in another run:
+    /// for topics, connectors, buckets. It begins with what it is for.
     pub fn unique(&self, what: &str) -> String {
-        // Buckets have short names without underscores; the rest may be as well.
-        let test: String = self.name.chars().take(32).collect();
-        format!("{what}-{}-{}", test.replace('_', "-").trim_end_matches('-'), std::process::id())
+        static NAMED: AtomicU32 = AtomicU32::new(0);
+        let number = NAMED.fetch_add(1, Ordering::Relaxed);
+        // Buckets have short names, without underscores.
+        let test: String = self.name.replace('_', "-").chars().take(24).collect();
+        format!("{what}-{}-{}-{number}", test.trim_end_matches('-'), std::process::id())
     }
 
     /// Creates a topic. It goes with the case.

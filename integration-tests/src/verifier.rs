@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use serde_json::{Value, json};
+
 use crate::case::Case;
 use crate::connector::Column;
 use crate::location::Location;
@@ -26,40 +28,52 @@ pub fn assert_exactly_once(produced: &[&Produced], location: &Location) {
 pub fn assert_equal(case: &Case, produced: &[&Produced], location: &Location, columns: &[Column]) {
     assert_exactly_once(produced, location);
     for produced in produced {
-        let file = case.folder.join(format!("produced-{}.ndjson", produced.topic));
-        produced.write_to(&file);
-        let different = reader::query(location, &differing_rows(&file.to_string_lossy(), columns));
+        let different = differing_rows(case, produced, location, columns);
         assert!(
             different.is_empty(),
             "rows of {} differ from their records; topic, partition, offset, record, row: {}",
             location.uri(),
-            different
-                .iter()
-                .fold(String::new(), |text, row| format!("{text}\n{}", serde_json::json!(row)))
+            different.iter().fold(String::new(), |text, row| format!("{text}\n{}", json!(row)))
         );
     }
 }
 
-fn differing_rows(produced: &str, columns: &[Column]) -> String {
-    let types: Vec<String> =
-        columns.iter().map(|c| format!("\"{}\" {}", c.name, c.duckdb)).collect();
+/// The first rows whose time or values differ from their record's: topic, partition, offset, record, row.
+pub fn differing_rows(
+    case: &Case,
+    produced: &Produced,
+    location: &Location,
+    columns: &[Column],
+) -> Vec<Vec<Value>> {
     let differs: String = columns
         .iter()
         .map(|Column { name, .. }| format!(" or p.value.\"{name}\" is distinct from t.\"{name}\""))
         .collect();
-    // `any_value` would hide a second row, but there is none: offsets were compared before.
-    format!(
-        "with produced as (
-           select place[1]->>'$' as topic, place[2]::int as \"partition\", place[3]::bigint as \"offset\",
-             place[4]::bigint as timestamp_ms, value
-           from read_json('{produced}', format = 'newline_delimited',
-             columns = {{place: 'json[]', value: 'struct({types})'}}))
-         select p.topic, p.\"partition\", p.\"offset\", p.value::varchar, t::varchar
-         from produced p left join {{table}} t
-           on t._kafka.topic = p.topic and t._kafka.\"partition\" = p.\"partition\" and t._kafka.\"offset\" = p.\"offset\"
-         where epoch_ms(t._kafka.\"timestamp\") is distinct from p.timestamp_ms{differs}
+    let sql = format!(
+        "select p.topic, p.\"partition\", p.\"offset\", p.value::varchar, t::varchar
+         from ({records}) p left join {{table}} t
+           on t._kafka.topic = p.topic and t._kafka.\"partition\" = p.\"partition\"
+             and t._kafka.\"offset\" = p.\"offset\"
+         where t._kafka.\"timestamp\" is distinct from p.\"timestamp\"{differs}
          order by all limit {NAMED}",
-        types = types.join(", ").replace('\'', "''"),
+        records = records_sql(case, produced, columns),
+    );
+    reader::query(location, &sql)
+}
+
+/// A query for what was produced, as DuckDB reads it from JSON: topic, partition, offset, timestamp, value.
+pub fn records_sql(case: &Case, produced: &Produced, columns: &[Column]) -> String {
+    let file = case.folder.join(format!("produced-{}.ndjson", produced.topic));
+    produced.write_to(&file);
+    let types: Vec<String> =
+        columns.iter().map(|c| format!("\"{}\" {}", c.name, c.duckdb)).collect();
+    format!(
+        "select place[1]->>'$' as topic, place[2]::int as \"partition\", place[3]::bigint as \"offset\",
+           make_timestamptz(place[4]::bigint * 1000) as \"timestamp\", value
+         from read_json('{}', format = 'newline_delimited',
+           columns = {{place: 'json[]', value: 'struct({})'}})",
+        file.display(),
+        types.join(", "),
     )
 }
 

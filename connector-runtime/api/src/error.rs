@@ -105,7 +105,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         let mut said = self.message.clone();
-        let mut cause: Option<&dyn StdError> = self.source.as_ref().map(|source| source.as_ref() as _);
+        let mut cause: Option<&dyn StdError> =
+            self.source.as_ref().map(|source| source.as_ref() as _);
         while let Some(error) = cause {
             let text = error.to_string();
             if !said.contains(&text) {

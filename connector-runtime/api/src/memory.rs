@@ -20,7 +20,9 @@ use crate::error::{Error, Result};
 use crate::ids::{CommitToken, ConnectorName, TableId, TopicPartition};
 use crate::offsets::{Offset, OffsetCheckpoint, OffsetDelta};
 use crate::outcome::{CommitError, CommitOutcome, CommitReceipt, Conflict, TokenLookup, Verdict};
-use crate::sink::{FileStatus, OpenTable, Sink, TableCommitter, TableReader, TableWriter, TableWriters};
+use crate::sink::{
+    FileStatus, OpenTable, Sink, TableCommitter, TableReader, TableWriter, TableWriters,
+};
 use crate::staged::{SinkData, StagedCommit, StagedFile};
 
 /// A place in memory where a table may be. Clones are the same place.
@@ -115,7 +117,8 @@ impl Table {
     }
 
     fn find(&self, commit: &StagedCommit) -> Option<CommitReceipt> {
-        let version = self.versions.iter().position(|v| v.token.as_ref() == Some(commit.token()))?;
+        let version =
+            self.versions.iter().position(|v| v.token.as_ref() == Some(commit.token()))?;
         Some(receipt(version as u64, commit))
     }
 }
@@ -256,7 +259,8 @@ struct Committer {
 impl Committer {
     fn version(&self, commit: &StagedCommit) -> Result<Version> {
         let content = |file: &StagedFile| {
-            let foreign = || Error::internal(format!("`{}` was not written by this sink", file.path));
+            let foreign =
+                || Error::internal(format!("`{}` was not written by this sink", file.path));
             file.sink_data.get::<RecordBatch>().cloned().ok_or_else(foreign)
         };
         let identity = |tp: &TopicPartition| tp.identity(&self.connector);
@@ -314,9 +318,13 @@ impl TableCommitter for Committer {
             }
             others_run().await;
             match self.swap(table.newest(), next.clone()) {
-                Swap::Done(version) => return Ok(CommitOutcome::Committed(receipt(version, commit))),
+                Swap::Done(version) => {
+                    return Ok(CommitOutcome::Committed(receipt(version, commit)));
+                }
                 Swap::Lost => {}
-                Swap::NoAnswer => return Err(CommitError::Unknown(Error::external("the answer was lost"))),
+                Swap::NoAnswer => {
+                    return Err(CommitError::Unknown(Error::external("the answer was lost")));
+                }
             }
         }
     }

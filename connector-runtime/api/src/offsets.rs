@@ -348,7 +348,11 @@ mod tests {
         let (topic_partition, start) = (orders(0), Offset(10));
         check(&[(0, 10)], &[(0, 10, 20)], &Admission::Next);
         check(&[], &[], &Admission::Next);
-        check(&[], &[(0, 10, 20)], &Admission::Unknown { topic_partition: topic_partition.clone(), start });
+        check(
+            &[],
+            &[(0, 10, 20)],
+            &Admission::Unknown { topic_partition: topic_partition.clone(), start },
+        );
         let (stored, start) = (Offset(11), Offset(10));
         check(
             &[(0, 11)],

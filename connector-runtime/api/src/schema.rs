@@ -28,8 +28,22 @@ use crate::decoder::RESCUED_COLUMN;
 
 /// The spellings of all types, for messages and suggestions.
 pub const TYPE_NAMES: &[&str] = &[
-    "boolean", "byte", "short", "int", "long", "float", "double", "decimal", "string", "binary", "date",
-    "timestamp", "timestamp_ntz", "array", "map", "struct",
+    "boolean",
+    "byte",
+    "short",
+    "int",
+    "long",
+    "float",
+    "double",
+    "decimal",
+    "string",
+    "binary",
+    "date",
+    "timestamp",
+    "timestamp_ntz",
+    "array",
+    "map",
+    "struct",
 ];
 
 /// What a type looks like, for messages.
@@ -300,8 +314,9 @@ impl Parser {
             let start = self.skip_space();
             scale = self.number("the number of digits behind the point")?;
             if scale > precision {
-                let message =
-                    format!("{scale} digits behind the point are more than the {precision} digits in all");
+                let message = format!(
+                    "{scale} digits behind the point are more than the {precision} digits in all"
+                );
                 return Err(self.error_at(start, message));
             }
         }
@@ -344,7 +359,9 @@ impl Parser {
             let start = self.skip_space();
             let name = self.field_name()?;
             if !names.insert(name.to_lowercase()) {
-                let message = format!("the struct has two fields `{name}` (upper and lower case count as the same)");
+                let message = format!(
+                    "the struct has two fields `{name}` (upper and lower case count as the same)"
+                );
                 return Err(self.error_at(start, message));
             }
             self.expect(':', &format!("between the field `{name}` and its type"))?;
@@ -374,7 +391,10 @@ impl Parser {
         match words.join(" ").as_str() {
             "null" => Ok(true),
             "not null" => Ok(false),
-            found => Err(self.error_at(start, format!("expected `not null` or the end of the type, found `{found}`"))),
+            found => Err(self.error_at(
+                start,
+                format!("expected `not null` or the end of the type, found `{found}`"),
+            )),
         }
     }
 
@@ -390,7 +410,9 @@ impl Parser {
             let doubled = self.chars.get(self.at) == Some(&'`');
             match c {
                 '`' if doubled => self.at += 1,
-                '`' if name.is_empty() => return Err(self.error_at(start, "a field's name is empty".to_owned())),
+                '`' if name.is_empty() => {
+                    return Err(self.error_at(start, "a field's name is empty".to_owned()));
+                }
                 '`' => return Ok(name),
                 _ => {}
             }
@@ -476,7 +498,10 @@ mod tests {
 
     #[test]
     fn every_scalar_type_has_its_own_spelling() {
-        for name in TYPE_NAMES.iter().filter(|name| !matches!(**name, "decimal" | "array" | "map" | "struct")) {
+        for name in TYPE_NAMES
+            .iter()
+            .filter(|name| !matches!(**name, "decimal" | "array" | "map" | "struct"))
+        {
             check(name, name);
         }
         check("decimal(12,2)", "decimal(12,2)");
@@ -508,7 +533,10 @@ mod tests {
     fn timestamps_are_microseconds_and_only_ntz_has_no_zone() {
         let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         assert_eq!(parse_type("timestamp"), Ok(utc));
-        assert_eq!(parse_type("timestamp_ntz"), Ok(DataType::Timestamp(TimeUnit::Microsecond, None)));
+        assert_eq!(
+            parse_type("timestamp_ntz"),
+            Ok(DataType::Timestamp(TimeUnit::Microsecond, None))
+        );
     }
 
     #[test]
@@ -518,21 +546,36 @@ mod tests {
         check("array<int64>", "`int64` is not a type (at character 7); write `long`");
         check("varchar(10)", "`varchar` is not a type (at character 1); write `string`");
         check("string(10)", "expected the type to end here, found `(` (at character 7)");
-        check("array", "expected `<` after `array`, as in `array<string>`, found the end (at character 6)");
+        check(
+            "array",
+            "expected `<` after `array`, as in `array<string>`, found the end (at character 6)",
+        );
         check("array<string", "expected `>` to close `array<`, found the end (at character 13)");
-        check("decimal", "expected `(` after `decimal`, as in `decimal(12,2)`, found the end (at character 8)");
+        check(
+            "decimal",
+            "expected `(` after `decimal`, as in `decimal(12,2)`, found the end (at character 8)",
+        );
         check("decimal(39,2)", "a decimal has 1 to 38 digits, found 39 (at character 9)");
         check("decimal(0)", "a decimal has 1 to 38 digits, found 0 (at character 9)");
-        check("decimal(4, 5)", "5 digits behind the point are more than the 4 digits in all (at character 12)");
+        check(
+            "decimal(4, 5)",
+            "5 digits behind the point are more than the 4 digits in all (at character 12)",
+        );
         check("decimal(x)", "expected the number of digits, found `x` (at character 9)");
         check("map<long, string>", "the key of a map is `string`, found `long` (at character 5)");
         check("struct<>", "expected a field's name, found `>` (at character 8)");
-        check("struct<a string>", "expected `:` between the field `a` and its type, found `s` (at character 10)");
+        check(
+            "struct<a string>",
+            "expected `:` between the field `a` and its type, found `s` (at character 10)",
+        );
         check(
             "struct<a: int, A: int>",
             "the struct has two fields `A` (upper and lower case count as the same) (at character 16)",
         );
-        check("struct<a: int nul>", "expected `not null` or the end of the type, found `nul` (at character 15)");
+        check(
+            "struct<a: int nul>",
+            "expected `not null` or the end of the type, found `nul` (at character 15)",
+        );
         check("struct<`a: int>", "the back-tick is not closed (at character 8)");
         check("struct<``: int>", "a field's name is empty (at character 8)");
     }
@@ -565,12 +608,18 @@ mod tests {
             DataType::Timestamp(TimeUnit::Microsecond, None),
         ]);
         prop_oneof![4 => scalar, 1 => decimal].prop_recursive(4, 24, 4, |inner| {
-            let fields = prop::collection::btree_map("[a-z_][a-z0-9 `é:<>]{0,6}", (inner.clone(), any::<bool>()), 1..4);
+            let fields = prop::collection::btree_map(
+                "[a-z_][a-z0-9 `é:<>]{0,6}",
+                (inner.clone(), any::<bool>()),
+                1..4,
+            );
             prop_oneof![
-                (inner.clone(), any::<bool>()).prop_map(|(element, nullable)| array_of(element, nullable)),
+                (inner.clone(), any::<bool>())
+                    .prop_map(|(element, nullable)| array_of(element, nullable)),
                 (inner, any::<bool>()).prop_map(|(value, nullable)| map_of(value, nullable)),
                 fields.prop_map(|fields| {
-                    let field = |(name, (data_type, nullable))| Field::new(name, data_type, nullable);
+                    let field =
+                        |(name, (data_type, nullable))| Field::new(name, data_type, nullable);
                     DataType::Struct(fields.into_iter().map(field).collect::<Vec<_>>().into())
                 }),
             ]
@@ -595,8 +644,11 @@ mod tests {
     fn a_table_has_the_payload_first_then_kafka_then_rescued() {
         let payload = Schema::new(vec![Field::new("id", DataType::Int64, false)]);
         let table = table_schema(&payload, &KafkaField::ALL, true);
-        let columns: Vec<String> =
-            table.fields().iter().map(|f| format!("{} {}", f.name(), type_name(f.data_type()))).collect();
+        let columns: Vec<String> = table
+            .fields()
+            .iter()
+            .map(|f| format!("{} {}", f.name(), type_name(f.data_type())))
+            .collect();
         assert_eq!(
             columns,
             [

@@ -58,7 +58,11 @@ pub trait TableWriters: Send + Sync + fmt::Debug {
     /// Opens a file for rows of one set of partition values. Must not touch the store yet.
     ///
     /// `name` is unique among all workers and runs; the sink adds folder and ending.
-    fn open_file(&self, name: &str, partition_values: &PartitionValues) -> Result<Box<dyn TableWriter>>;
+    fn open_file(
+        &self,
+        name: &str,
+        partition_values: &PartitionValues,
+    ) -> Result<Box<dyn TableWriter>>;
 }
 
 /// What the rolling policy looks at.

@@ -123,7 +123,8 @@ impl StagedCommit {
     /// Checks CM-4 (each record accounted for), WR-2 (the files hold exactly the rows that were
     /// written) and CM-1 (no file holds a row whose offset stays behind).
     pub fn new(parts: StagedParts) -> Self {
-        let StagedParts { token, fingerprint, files, delta, new_topic_partitions, accounting } = parts;
+        let StagedParts { token, fingerprint, files, delta, new_topic_partitions, accounting } =
+            parts;
         check_invariant!(Cm4, accounting.balances(), "commit {token}: {accounting:?}");
         let rows: u64 = files.iter().map(|file| file.rows).sum();
         check_invariant!(

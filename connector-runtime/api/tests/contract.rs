@@ -23,7 +23,8 @@ impl Subject for InMemory {
         let files = self.0.files()?;
         let mut rows: Vec<_> = files.iter().flat_map(rows).collect();
         rows.sort_unstable();
-        let sizes = |file: &RecordBatch| (file.num_rows() as u64, file.get_array_memory_size() as u64);
+        let sizes =
+            |file: &RecordBatch| (file.num_rows() as u64, file.get_array_memory_size() as u64);
         Some(Visible { version: self.0.version()?, rows, files: files.iter().map(sizes).collect() })
     }
 

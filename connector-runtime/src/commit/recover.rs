@@ -49,7 +49,12 @@ pub enum Recovery {
 /// | within `[log start, log end]` | `Resume` there |
 /// | before the log's start | `Gap` |
 /// | behind the log's end | `BeyondEnd` |
-pub fn recover(facts: &PartitionFacts, start_at: &StartAt, topic: &str, partition: i32) -> Recovery {
+pub fn recover(
+    facts: &PartitionFacts,
+    start_at: &StartAt,
+    topic: &str,
+    partition: i32,
+) -> Recovery {
     let PartitionFacts { stored, log_start, log_end, .. } = *facts;
     match stored {
         None => Recovery::Begin(start_position(facts, start_at, topic, partition)),
@@ -68,7 +73,12 @@ pub fn recover(facts: &PartitionFacts, start_at: &StartAt, topic: &str, partitio
 /// | a timestamp | the first record that is not older; the log's end if all are |
 /// | offsets, this topic partition named | that offset, moved into the log's range |
 /// | offsets, not named | the log's start |
-fn start_position(facts: &PartitionFacts, start_at: &StartAt, topic: &str, partition: i32) -> Offset {
+fn start_position(
+    facts: &PartitionFacts,
+    start_at: &StartAt,
+    topic: &str,
+    partition: i32,
+) -> Offset {
     let PartitionFacts { log_start, log_end, at_timestamp, .. } = *facts;
     match start_at {
         StartAt::Earliest => log_start,

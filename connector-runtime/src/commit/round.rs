@@ -137,7 +137,12 @@ struct Collected {
 impl CommitRound {
     /// An empty round. The token must be unique among all workers and runs.
     pub fn new(token: CommitToken, fingerprint: String) -> Self {
-        Self { token, fingerprint, state: State::Collecting(Collected::default()), fence_open: true }
+        Self {
+            token,
+            fingerprint,
+            state: State::Collecting(Collected::default()),
+            fence_open: true,
+        }
     }
 
     /// Marks the round's commit, and names it in logs.
@@ -294,7 +299,9 @@ impl CommitRound {
     fn close_fence(&mut self, state: State) -> (State, Option<Action>) {
         self.fence_open = false;
         match state {
-            State::Collecting(_) | State::Sealing(_) | State::Waiting { then: Then::Commit, .. } => {
+            State::Collecting(_)
+            | State::Sealing(_)
+            | State::Waiting { then: Then::Commit, .. } => {
                 over(dropped("its topic partitions were handed back"))
             }
             state => (state, None),
@@ -354,7 +361,10 @@ mod tests {
     }
 
     fn receipt() -> CommitReceipt {
-        CommitReceipt { version: 7, checkpoint: [(orders(), Offset::new(20).unwrap())].into_iter().collect() }
+        CommitReceipt {
+            version: 7,
+            checkpoint: [(orders(), Offset::new(20).unwrap())].into_iter().collect(),
+        }
     }
 
     fn outage() -> Error {
@@ -365,7 +375,8 @@ mod tests {
     #[track_caller]
     fn check(events: Vec<Event>, expected: &[&str]) {
         let mut round = collecting();
-        let actions: Vec<&str> = events.into_iter().map(|event| name(round.on(event, NOW))).collect();
+        let actions: Vec<&str> =
+            events.into_iter().map(|event| name(round.on(event, NOW))).collect();
         assert_eq!(actions, expected);
     }
 
@@ -407,7 +418,12 @@ mod tests {
     #[test]
     fn cm_3_an_unknown_outcome_is_looked_up_before_anything_else() {
         check(
-            vec![seal(), staged(), Event::Unanswered(outage()), Event::Looked(TokenLookup::Found(receipt()))],
+            vec![
+                seal(),
+                staged(),
+                Event::Unanswered(outage()),
+                Event::Looked(TokenLookup::Found(receipt())),
+            ],
             &["finish", "commit", "find", "settled"],
         );
         check(
@@ -422,7 +438,13 @@ mod tests {
             &["finish", "commit", "find", "wake", "commit", "settled"],
         );
         check(
-            vec![seal(), staged(), Event::Unanswered(outage()), Event::LookupFailed(outage()), Event::Wake],
+            vec![
+                seal(),
+                staged(),
+                Event::Unanswered(outage()),
+                Event::LookupFailed(outage()),
+                Event::Wake,
+            ],
             &["finish", "commit", "find", "wake", "find"],
         );
     }
@@ -431,7 +453,12 @@ mod tests {
     fn cm_3_pruned_history_proves_nothing() {
         let stored = receipt().checkpoint;
         check(
-            vec![seal(), staged(), Event::Unanswered(outage()), Event::Looked(TokenLookup::Pruned { stored })],
+            vec![
+                seal(),
+                staged(),
+                Event::Unanswered(outage()),
+                Event::Looked(TokenLookup::Pruned { stored }),
+            ],
             &["finish", "commit", "find", "reseek"],
         );
     }
@@ -490,6 +517,9 @@ mod tests {
 
     #[test]
     fn events_of_another_state_change_nothing() {
-        check(vec![staged(), Event::Wake, seal(), seal(), staged()], &["-", "-", "finish", "-", "commit"]);
+        check(
+            vec![staged(), Event::Wake, seal(), seal(), staged()],
+            &["-", "-", "finish", "-", "commit"],
+        );
     }
 }

@@ -37,15 +37,19 @@ pub fn settle(outcome: CommitOutcome, commit: &StagedCommit) -> Settle {
         CommitOutcome::Committed(receipt) | CommitOutcome::AlreadyCommitted(receipt) => {
             Settle::Settled(receipt)
         }
-        CommitOutcome::Fenced { stored } => Settle::Reseek { stored, why: "another worker is ahead" },
+        CommitOutcome::Fenced { stored } => {
+            Settle::Reseek { stored, why: "another worker is ahead" }
+        }
         CommitOutcome::RolledBack { stored } => Settle::Stop(rolled_back(commit, &stored)),
         CommitOutcome::Conflicted { cause: Conflict::TableAltered } => {
             Settle::Reopen(Conflict::TableAltered)
         }
-        CommitOutcome::Conflicted { cause: Conflict::TableReplaced } => Settle::Stop(Error::decision(
-            "the table was dropped and created again while the connector ran; its rows and offsets are gone. \
+        CommitOutcome::Conflicted { cause: Conflict::TableReplaced } => {
+            Settle::Stop(Error::decision(
+                "the table was dropped and created again while the connector ran; its rows and offsets are gone. \
              Start the connector again to fill the new table from `start_at`",
-        )),
+            ))
+        }
     }
 }
 
@@ -55,8 +59,14 @@ fn rolled_back(commit: &StagedCommit, stored: &OffsetCheckpoint) -> Error {
         .iter()
         .filter(|(tp, range)| stored.next(tp) != Some(range.start()))
         .map(|(tp, range)| match stored.next(tp) {
-            Some(next) => format!("{tp}: the table stands at offset {next}, we had committed up to {}", range.start()),
-            None => format!("{tp}: the table no longer knows it, we had committed up to {}", range.start()),
+            Some(next) => format!(
+                "{tp}: the table stands at offset {next}, we had committed up to {}",
+                range.start()
+            ),
+            None => format!(
+                "{tp}: the table no longer knows it, we had committed up to {}",
+                range.start()
+            ),
         })
         .collect();
     Error::decision(format!(

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field as Column, Schema, SchemaRef};
 use connector_api::batch::KAFKA_COLUMN;
 use connector_api::decoder::{OnUnknownField, RESCUED_COLUMN};
-use connector_api::schema::{KafkaField, TYPE_NAMES, TYPES_ALLOWED, TypeError, parse_type, type_name};
+use connector_api::schema::{
+    KafkaField, TYPE_NAMES, TYPES_ALLOWED, TypeError, parse_type, type_name,
+};
 
 use super::plan::SchemaPlan;
 use super::section::{Choice, Field, Key, Section, key, nearest};
@@ -17,14 +19,21 @@ const EXAMPLE: &str = "`{name: id, type: long}`";
 
 /// Reads the section; absent, the columns are those of the table or inferred.
 pub(super) fn read(field: Option<Field<'_>>) -> Option<SchemaPlan> {
-    let default =
-        SchemaPlan { columns: None, on_unknown_field: OnUnknownField::Rescue, kafka_fields: KafkaField::ALL.to_vec() };
+    let default = SchemaPlan {
+        columns: None,
+        on_unknown_field: OnUnknownField::Rescue,
+        kafka_fields: KafkaField::ALL.to_vec(),
+    };
     let Some(field) = field else { return Some(default) };
     let section = Section::open(field, KEYS)?;
     let columns = columns(&section);
     let on_unknown_field = on_unknown_field(&section);
     let kafka_fields = kafka_columns(&section);
-    Some(SchemaPlan { columns: columns?, on_unknown_field: on_unknown_field?, kafka_fields: kafka_fields? })
+    Some(SchemaPlan {
+        columns: columns?,
+        on_unknown_field: on_unknown_field?,
+        kafka_fields: kafka_fields?,
+    })
 }
 
 /// `columns`: the payload's columns, in the order of the table. Absent: the table's own if the
@@ -33,7 +42,10 @@ fn columns(section: &Section<'_>) -> Option<Option<SchemaRef>> {
     let Some(field) = section.get("columns") else { return Some(None) };
     let items = field.items("columns: [{name: id, type: long}]")?;
     if items.is_empty() {
-        return field.reject("there are no columns", "declare at least one, or remove the key to have them inferred");
+        return field.reject(
+            "there are no columns",
+            "declare at least one, or remove the key to have them inferred",
+        );
     }
     let mut columns: Vec<Column> = Vec::new();
     let mut complete = true;
@@ -56,7 +68,8 @@ fn column(item: Field<'_>, before: &[Column]) -> Option<Column> {
 
 /// `columns[].name`: the field's name in the records, and the column's in the table.
 fn column_name(section: &Section<'_>, before: &[Column]) -> Option<String> {
-    let field = section.required("name", &format!("each column has a name and a type, as in {EXAMPLE}"))?;
+    let field =
+        section.required("name", &format!("each column has a name and a type, as in {EXAMPLE}"))?;
     let name = field.text("id")?;
     if [KAFKA_COLUMN, RESCUED_COLUMN].iter().any(|ours| ours.eq_ignore_ascii_case(name)) {
         return field.reject(
@@ -64,9 +77,14 @@ fn column_name(section: &Section<'_>, before: &[Column]) -> Option<String> {
             "remove the column; see `kafka_columns` and `on_unknown_field` for what is added",
         );
     }
-    if let Some(first) = before.iter().find(|column| column.name().to_lowercase() == name.to_lowercase()) {
+    if let Some(first) =
+        before.iter().find(|column| column.name().to_lowercase() == name.to_lowercase())
+    {
         return field.reject(
-            format!("there is already a column `{}`; engines take upper and lower case for the same", first.name()),
+            format!(
+                "there is already a column `{}`; engines take upper and lower case for the same",
+                first.name()
+            ),
             "remove one of the columns",
         );
     }
@@ -75,7 +93,8 @@ fn column_name(section: &Section<'_>, before: &[Column]) -> Option<String> {
 
 /// `columns[].type`: the column's type.
 fn column_type(section: &Section<'_>) -> Option<DataType> {
-    let field = section.required("type", &format!("each column has a name and a type, as in {EXAMPLE}"))?;
+    let field =
+        section.required("type", &format!("each column has a name and a type, as in {EXAMPLE}"))?;
     let text = field.text("long")?;
     match parse_type(text) {
         Ok(data_type) => Some(data_type),
@@ -108,9 +127,14 @@ fn on_unknown_field(section: &Section<'_>) -> Option<OnUnknownField> {
         Choice { word: "rescue", means: Ok(OnUnknownField::Rescue) },
         Choice { word: "ignore", means: Ok(OnUnknownField::Ignore) },
         Choice { word: "reject", means: Ok(OnUnknownField::Reject) },
-        Choice { word: "add_column", means: Err("use `rescue`: the fields are kept in the column `_rescued`") },
+        Choice {
+            word: "add_column",
+            means: Err("use `rescue`: the fields are kept in the column `_rescued`"),
+        },
     ];
-    section.get("on_unknown_field").map_or(Some(OnUnknownField::Rescue), |field| field.choice(CHOICES))
+    section
+        .get("on_unknown_field")
+        .map_or(Some(OnUnknownField::Rescue), |field| field.choice(CHOICES))
 }
 
 /// `kafka_columns`: the fields of the column `_kafka`, which traces each row to its record, by
@@ -157,6 +181,7 @@ pub(super) fn may_partition(data_type: &DataType) -> bool {
 
 /// The columns of a plan by name, for messages.
 pub(super) fn describe(columns: &Schema) -> String {
-    let column = |column: &Arc<Column>| format!("`{}` {}", column.name(), type_name(column.data_type()));
+    let column =
+        |column: &Arc<Column>| format!("`{}` {}", column.name(), type_name(column.data_type()));
     columns.fields().iter().map(column).collect::<Vec<_>>().join(", ")
 }

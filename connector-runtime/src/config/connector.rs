@@ -22,7 +22,10 @@ pub(super) const KEYS: &[Key] = &[
     key("table"),
     key("write"),
     key("on_bad_record"),
-    later("dead_letters", "use `on_bad_record: stop`, or `on_bad_record: drop` to count and leave out bad records"),
+    later(
+        "dead_letters",
+        "use `on_bad_record: stop`, or `on_bad_record: drop` to count and leave out bad records",
+    ),
     later("freshness", "remove the key"),
 ];
 pub(super) const OWNER_KEYS: &[Key] = &[key("team"), key("contact")];
@@ -110,7 +113,9 @@ fn owner(section: &Section<'_>) -> Option<Option<Owner>> {
 /// `description`: what the connector is for, in your words.
 fn description(section: &Section<'_>) -> Option<Option<String>> {
     match section.get("description") {
-        Some(field) => field.text("Clicks for the funnel reports").map(|text| Some(text.to_owned())),
+        Some(field) => {
+            field.text("Clicks for the funnel reports").map(|text| Some(text.to_owned()))
+        }
         None => Some(None),
     }
 }
@@ -121,14 +126,18 @@ fn source(
     name: Option<&ConnectorName>,
     revoke_timeout: Option<std::time::Duration>,
 ) -> Option<KafkaPlan> {
-    const EXAMPLE: &str = "say where records come from: `source: {kafka: {bootstrap_servers: ..., topics: [...]}}`";
+    const EXAMPLE: &str =
+        "say where records come from: `source: {kafka: {bootstrap_servers: ..., topics: [...]}}`";
     let source = Section::open(section.required("source", EXAMPLE)?, SOURCE_KEYS)?;
     kafka::read(source.required("kafka", EXAMPLE)?, name, revoke_timeout)
 }
 
 /// `decode`: how records are read. `value` is the format of their values, `json` by default; `key`
 /// is that of their keys, of which `none` (default) is kept.
-fn decode(section: &Section<'_>, decoders: &[Arc<dyn DecoderFactory>]) -> Option<Arc<dyn DecoderFactory>> {
+fn decode(
+    section: &Section<'_>,
+    decoders: &[Arc<dyn DecoderFactory>],
+) -> Option<Arc<dyn DecoderFactory>> {
     const DEFAULT: &str = "json";
     let find = |format: &str| decoders.iter().find(|decoder| decoder.format() == format).cloned();
     let decode = section.get("decode").map(|field| Section::open(field, DECODE_KEYS));
@@ -144,7 +153,12 @@ fn decode(section: &Section<'_>, decoders: &[Arc<dyn DecoderFactory>]) -> Option
             find(format).or_else(|| reject_format(&field, format, decoders))
         }
         None => find(DEFAULT).or_else(|| {
-            section.required("decode", "this build has no decoder for `json`: say which format the values have").and(None)
+            section
+                .required(
+                    "decode",
+                    "this build has no decoder for `json`: say which format the values have",
+                )
+                .and(None)
         }),
     };
     key.and(decoder)
@@ -157,9 +171,15 @@ fn reject_format(
 ) -> Option<Arc<dyn DecoderFactory>> {
     let known: Vec<&'static str> = decoders.iter().map(|decoder| decoder.format()).collect();
     if DECODERS_LATER.contains(&format) {
-        return field.reject(format!("{} is not supported yet", field.found()), format!("use {}", or_list(&known)));
+        return field.reject(
+            format!("{} is not supported yet", field.found()),
+            format!("use {}", or_list(&known)),
+        );
     }
-    field.reject(format!("expected {}, found {}", or_list(&known), field.found()), suggestion(format, &known))
+    field.reject(
+        format!("expected {}, found {}", or_list(&known), field.found()),
+        suggestion(format, &known),
+    )
 }
 
 fn decode_key(field: &Field<'_>) -> Option<()> {
@@ -179,7 +199,10 @@ fn transform(section: &Section<'_>) -> Option<()> {
     match &field.node.value {
         Value::Null => Some(()),
         Value::List(items) if items.is_empty() => Some(()),
-        _ => field.reject_key("transforms are not supported yet", "remove the key, or write `transform: []`"),
+        _ => field.reject_key(
+            "transforms are not supported yet",
+            "remove the key, or write `transform: []`",
+        ),
     }
 }
 
@@ -189,7 +212,10 @@ fn on_bad_record(section: &Section<'_>) -> Option<OnBadRecord> {
     const CHOICES: &[Choice<OnBadRecord>] = &[
         Choice { word: "stop", means: Ok(OnBadRecord::Stop) },
         Choice { word: "drop", means: Ok(OnBadRecord::Drop) },
-        Choice { word: "dead_letter", means: Err("use `stop`, or `drop` to count and leave out bad records") },
+        Choice {
+            word: "dead_letter",
+            means: Err("use `stop`, or `drop` to count and leave out bad records"),
+        },
     ];
     section.get("on_bad_record").map_or(Some(OnBadRecord::Stop), |field| field.choice(CHOICES))
 }

@@ -53,7 +53,8 @@ impl fmt::Display for ConfigError {
         let colon = if self.key.is_empty() { "" } else { ": " };
         writeln!(f, "error: {}{colon}{}", self.key, self.message)?;
         let file = self.file.display();
-        let Some(Position { line, column, excerpt, marked: (start, length) }) = &self.position else {
+        let Some(Position { line, column, excerpt, marked: (start, length) }) = &self.position
+        else {
             writeln!(f, " --> {file}")?;
             return write!(f, "  = help: {}", self.help);
         };

@@ -55,9 +55,10 @@ fn start_at(start_at: &StartAt) -> Value {
         StartAt::Latest => json!("latest"),
         StartAt::Timestamp { ms } => json!({"timestamp_ms": ms}),
         StartAt::Offsets(offsets) => {
-            let offset = |((topic, partition), offset): (&(String, i32), &connector_api::offsets::Offset)| {
-                json!([topic, partition, offset.get()])
-            };
+            let offset = |((topic, partition), offset): (
+                &(String, i32),
+                &connector_api::offsets::Offset,
+            )| { json!([topic, partition, offset.get()]) };
             json!({"offsets": offsets.iter().map(offset).collect::<Vec<_>>()})
         }
     }
@@ -87,10 +88,13 @@ fn canonical(value: &Value) -> String {
         Value::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
             members.sort_by_key(|(key, _)| key.as_str());
-            let member = |(key, value): &(&String, &Value)| format!("{}:{}", json!(key), canonical(value));
+            let member =
+                |(key, value): &(&String, &Value)| format!("{}:{}", json!(key), canonical(value));
             format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
         }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(","))
+        }
         scalar => scalar.to_string(),
     }
 }

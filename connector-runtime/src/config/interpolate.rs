@@ -36,7 +36,12 @@ impl Surroundings for Process {
 }
 
 /// Resolves all placeholders below a node. What cannot be resolved is reported and left [`Value::Unresolved`].
-pub(super) fn resolve(node: &mut Node, path: &str, surroundings: &dyn Surroundings, report: &Report<'_>) {
+pub(super) fn resolve(
+    node: &mut Node,
+    path: &str,
+    surroundings: &dyn Surroundings,
+    report: &Report<'_>,
+) {
     match &mut node.value {
         Value::Scalar(scalar) if scalar.text.contains("${") => {
             match resolve_text(&scalar.text, report.folder(), surroundings) {
@@ -73,9 +78,14 @@ struct Resolved {
 /// A message and what to do.
 type Refusal = (String, String);
 
-const HELP: &str = "write ${env:NAME}, ${env:NAME:-default} or ${file:PATH}; $${ stands for `${` itself";
+const HELP: &str =
+    "write ${env:NAME}, ${env:NAME:-default} or ${file:PATH}; $${ stands for `${` itself";
 
-fn resolve_text(text: &str, folder: &Path, surroundings: &dyn Surroundings) -> Result<Resolved, Refusal> {
+fn resolve_text(
+    text: &str,
+    folder: &Path,
+    surroundings: &dyn Surroundings,
+) -> Result<Resolved, Refusal> {
     let mut resolved = Resolved::default();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -101,7 +111,11 @@ fn resolve_text(text: &str, folder: &Path, surroundings: &dyn Surroundings) -> R
 }
 
 /// The value, and whether it came from outside.
-fn resolve_one(placeholder: &str, folder: &Path, surroundings: &dyn Surroundings) -> Result<(String, bool), Refusal> {
+fn resolve_one(
+    placeholder: &str,
+    folder: &Path,
+    surroundings: &dyn Surroundings,
+) -> Result<(String, bool), Refusal> {
     if let Some(variable) = placeholder.strip_prefix("env:") {
         let (name, default) = match variable.split_once(":-") {
             Some((name, default)) => (name, Some(default)),

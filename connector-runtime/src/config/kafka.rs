@@ -47,13 +47,22 @@ pub(super) fn read(
         Some(id) => id.expose().clone(),
         None => format!("alluvium-{}", name?),
     };
-    Some(KafkaPlan { bootstrap_servers, topics: topics?, start_at: start_at?, group_id, properties })
+    Some(KafkaPlan {
+        bootstrap_servers,
+        topics: topics?,
+        start_at: start_at?,
+        group_id,
+        properties,
+    })
 }
 
 /// `bootstrap_servers`: brokers to begin with, `host:port`, separated by commas. The others are found through them.
 fn bootstrap_servers(section: &Section<'_>) -> Option<String> {
     const EXAMPLE: &str = "kafka-1:9092,kafka-2:9092";
-    let field = section.required("bootstrap_servers", &format!("write the brokers' addresses, as in `{EXAMPLE}`"))?;
+    let field = section.required(
+        "bootstrap_servers",
+        &format!("write the brokers' addresses, as in `{EXAMPLE}`"),
+    )?;
     let text = field.text(EXAMPLE)?;
     let servers: Vec<&str> = text.split(',').map(str::trim).collect();
     if servers.iter().all(|server| is_server(server)) {
@@ -99,7 +108,10 @@ fn on_topic_recreated(section: &Section<'_>) -> Option<()> {
 fn stop_only(section: &Section<'_>, key: &str) -> Option<()> {
     const CHOICES: &[Choice<()>] = &[
         Choice { word: "stop", means: Ok(()) },
-        Choice { word: "continue", means: Err("use `stop`, which is the default: the connector stops and says what to do") },
+        Choice {
+            word: "continue",
+            means: Err("use `stop`, which is the default: the connector stops and says what to do"),
+        },
     ];
     section.get(key).map_or(Some(()), |field| field.choice(CHOICES))
 }
@@ -158,5 +170,11 @@ fn check_poll_interval(
     );
     let at = section.get("properties").unwrap_or_else(|| section.field().clone());
     let at = at.child(PROPERTY).unwrap_or(at);
-    at.reject::<()>(message, format!("set `{PROPERTY}: {}`, or a shorter `write.revoke_timeout`", 4 * revoke_timeout.as_millis()));
+    at.reject::<()>(
+        message,
+        format!(
+            "set `{PROPERTY}: {}`, or a shorter `write.revoke_timeout`",
+            4 * revoke_timeout.as_millis()
+        ),
+    );
 }

@@ -11,9 +11,18 @@ const OWNED: &[(&str, &str)] = &[
     ("bootstrap.servers", "use `source.kafka.bootstrap_servers`"),
     ("metadata.broker.list", "use `source.kafka.bootstrap_servers`"),
     ("auto.offset.reset", "use `source.kafka.start_at`; the table itself says where to go on"),
-    ("enable.auto.commit", "remove it: the group's offsets are committed after the table, for lag tools only"),
-    ("enable.auto.offset.store", "remove it: the group's offsets are committed after the table, for lag tools only"),
-    ("auto.commit.enable", "remove it: the group's offsets are committed after the table, for lag tools only"),
+    (
+        "enable.auto.commit",
+        "remove it: the group's offsets are committed after the table, for lag tools only",
+    ),
+    (
+        "enable.auto.offset.store",
+        "remove it: the group's offsets are committed after the table, for lag tools only",
+    ),
+    (
+        "auto.commit.enable",
+        "remove it: the group's offsets are committed after the table, for lag tools only",
+    ),
     ("auto.commit.interval.ms", "use `write.commit_interval`"),
     ("enable.partition.eof", "remove it: the end of a topic partition is found without it"),
 ];
@@ -76,7 +85,8 @@ pub(super) const USUAL: &[&str] = &[
 ];
 
 /// Help where a value is wrong.
-pub(super) const REFERENCE: &str = "see librdkafka's CONFIGURATION.md for the values that the property may have";
+pub(super) const REFERENCE: &str =
+    "see librdkafka's CONFIGURATION.md for the values that the property may have";
 
 /// Why librdkafka refuses a property.
 #[derive(Debug, PartialEq)]
@@ -95,7 +105,9 @@ pub(super) fn owned(name: &str) -> Option<&'static str> {
 pub(super) fn check(name: &str, value: &str) -> Result<(), Refused> {
     match ClientConfig::new().set(name, value).create_native_config() {
         Ok(_) => Ok(()),
-        Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => Err(Refused::Unknown),
+        Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
+            Err(Refused::Unknown)
+        }
         Err(KafkaError::ClientConfig(_, why, ..)) => Err(Refused::Value(why.replace(value, MASK))),
         // A text with a zero byte, which C cannot hold.
         Err(_) => Err(Refused::Value("it cannot be handed to librdkafka".to_owned())),

@@ -42,7 +42,8 @@ use section::{Field, Key};
 
 pub use errors::{ConfigError, ConfigErrors, Position};
 pub use plan::{
-    ConnectorPlan, KafkaPlan, OnBadRecord, Owner, SchemaPlan, StartAt, TablePlan, TopicSelection, WritePlan,
+    ConnectorPlan, KafkaPlan, OnBadRecord, Owner, SchemaPlan, StartAt, TablePlan, TopicSelection,
+    WritePlan,
 };
 
 /// The connectors that this program was linked with.
@@ -86,7 +87,9 @@ fn load_in(
             Err(mistakes) => errors.extend(mistakes),
         }
     }
-    errors.extend(loaded.iter().enumerate().filter_map(|(index, one)| one.same_name_as(&loaded[..index])));
+    errors.extend(
+        loaded.iter().enumerate().filter_map(|(index, one)| one.same_name_as(&loaded[..index])),
+    );
     match errors.is_empty() {
         true => Ok(loaded.into_iter().map(|one| one.plan).collect()),
         false => Err(ConfigErrors { errors }),
@@ -142,7 +145,9 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let unreadable = |e: std::io::Error| of_file(path, format!("cannot read the folder: {}", io_reason(&e)), PATHS);
+    let unreadable = |e: std::io::Error| {
+        of_file(path, format!("cannot read the folder: {}", io_reason(&e)), PATHS)
+    };
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
@@ -171,10 +176,16 @@ fn of_file(file: &Path, message: impl Into<String>, help: &str) -> ConfigError {
     }
 }
 
-fn read_file(file: &Path, surroundings: &dyn Surroundings, registry: &Registry) -> Result<Loaded, Vec<ConfigError>> {
+fn read_file(
+    file: &Path,
+    surroundings: &dyn Surroundings,
+    registry: &Registry,
+) -> Result<Loaded, Vec<ConfigError>> {
     match fs::read_to_string(file) {
         Ok(text) => read_text(file, &text, surroundings, registry),
-        Err(error) => Err(vec![of_file(file, format!("cannot read the file: {}", io_reason(&error)), PATHS)]),
+        Err(error) => {
+            Err(vec![of_file(file, format!("cannot read the file: {}", io_reason(&error)), PATHS)])
+        }
     }
 }
 
@@ -188,7 +199,12 @@ fn read_text(
     let mut root = node::parse(text).map_err(|mistake| {
         let offset = mistake.offset.unwrap_or(0);
         let report = Report::of_unparsed(file, text, offset);
-        report.add(&(offset..offset), "", format!("this is not YAML: {}", mistake.message), mistake.help);
+        report.add(
+            &(offset..offset),
+            "",
+            format!("this is not YAML: {}", mistake.message),
+            mistake.help,
+        );
         report.into_errors()
     })?;
     if root.value == Value::Null {
@@ -206,7 +222,9 @@ fn read_text(
 fn span_of_name(root: &Node) -> std::ops::Range<usize> {
     let of_name = |entry: &&Entry| entry.key == "name";
     match &root.value {
-        Value::Map(entries) => entries.iter().find(of_name).map_or(0..0, |entry| entry.value.span.clone()),
+        Value::Map(entries) => {
+            entries.iter().find(of_name).map_or(0..0, |entry| entry.value.span.clone())
+        }
         _ => 0..0,
     }
 }

@@ -93,7 +93,8 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         with_snippet: false,
     };
-    let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options).map_err(|e| syntax_error(text, &e))?;
+    let raw: Spanned<Raw> =
+        serde_saphyr::from_str_with_options(text, options).map_err(|e| syntax_error(text, &e))?;
     Ok(node(text, raw))
 }
 
@@ -216,11 +217,17 @@ fn syntax_error(text: &str, error: &serde_saphyr::Error) -> SyntaxError {
     let said = said.split(" at line ").next().unwrap_or(&said);
     let line = offset.map_or("", |offset| line_at(text, offset));
     let (message, help) = if said.starts_with("multiple YAML documents") {
-        ("the file holds more than one YAML document", "one file is one connector: move what follows `---` into a file of its own")
+        (
+            "the file holds more than one YAML document",
+            "one file is one connector: move what follows `---` into a file of its own",
+        )
     } else if line.contains("${") && said.contains("flow") {
         (said, "inside `[ ]` and `{ }` a placeholder goes into quotes: [\"${env:NAME}\"]")
     } else if line.contains('<') && line.contains('>') {
-        (said, "a type that contains `: ` or `, ` goes into quotes: \"struct<id: string, country: string>\"")
+        (
+            said,
+            "a type that contains `: ` or `, ` goes into quotes: \"struct<id: string, country: string>\"",
+        )
     } else if said.contains("mapping values are not allowed") {
         (said, "a text that contains `: ` goes into quotes")
     } else if said.contains("tab") {
@@ -260,13 +267,17 @@ mod tests {
         match &node.value {
             Value::Null => "null".to_owned(),
             Value::Unresolved => "unresolved".to_owned(),
-            Value::Scalar(scalar) => format!("{:?} {:?} at {:?}", scalar.kind, scalar.text, at(&node.span)),
+            Value::Scalar(scalar) => {
+                format!("{:?} {:?} at {:?}", scalar.kind, scalar.text, at(&node.span))
+            }
             Value::List(items) => {
                 let items: Vec<String> = items.iter().map(|item| show(text, item)).collect();
                 format!("[{}]", items.join(", "))
             }
             Value::Map(entries) => {
-                let entry = |e: &Entry| format!("{} at {:?}: {}", e.key, at(&e.key_span), show(text, &e.value));
+                let entry = |e: &Entry| {
+                    format!("{} at {:?}: {}", e.key, at(&e.key_span), show(text, &e.value))
+                };
                 let entries: Vec<String> = entries.iter().map(entry).collect();
                 format!("{{{}}}", entries.join(", "))
             }
@@ -341,6 +352,9 @@ mod tests {
             "while parsing a flow mapping, did not find expected ',' or '}' @ Some(15); a type that contains `: ` or `, ` goes into quotes: \"struct<id: string, country: string>\"",
         );
         check("a:\n\tb: 1\n", "");
-        check("? [a]\n: 1\n", "the key is not a plain word @ Some(2); keys are words, such as `topics:`");
+        check(
+            "? [a]\n: 1\n",
+            "the key is not a plain word @ Some(2); keys are words, such as `topics:`",
+        );
     }
 }

@@ -27,10 +27,21 @@ impl<'a> Report<'a> {
 
     /// For a file that could not be parsed: secrets are guessed from the line and the lines that it is indented under.
     pub(super) fn of_unparsed(file: &'a Path, text: &'a str, offset: usize) -> Self {
-        Self { file, text, secrets: suspicious_span(text, offset).into_iter().collect(), errors: RefCell::default() }
+        Self {
+            file,
+            text,
+            secrets: suspicious_span(text, offset).into_iter().collect(),
+            errors: RefCell::default(),
+        }
     }
 
-    pub(super) fn add(&self, span: &Range<usize>, key: &str, message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn add(
+        &self,
+        span: &Range<usize>,
+        key: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         self.errors.borrow_mut().push(ConfigError {
             file: self.file.to_owned(),
             position: Some(self.position(span)),
@@ -133,7 +144,10 @@ fn secret_spans(root: &Node) -> Vec<Range<usize>> {
     root.walk(&mut |node| match &node.value {
         Value::Scalar(scalar) if scalar.text.contains("${") => all_below(node),
         Value::Map(entries) => {
-            entries.iter().filter(|entry| sounds_secret(&entry.key)).for_each(|entry| all_below(&entry.value));
+            entries
+                .iter()
+                .filter(|entry| sounds_secret(&entry.key))
+                .for_each(|entry| all_below(&entry.value));
         }
         Value::Null | Value::Scalar(_) | Value::List(_) | Value::Unresolved => {}
     });
@@ -144,8 +158,18 @@ fn secret_spans(root: &Node) -> Vec<Range<usize>> {
 /// True for the keys that hold credentials, also if they are misspelt.
 fn sounds_secret(key: &str) -> bool {
     const HOLDERS: [&str; 2] = ["properties", "storage"];
-    const WORDS: [&str; 10] =
-        ["passw", "passphrase", "secret", "token", "credential", "access_key", "account_key", "sas", "jaas", "private"];
+    const WORDS: [&str; 10] = [
+        "passw",
+        "passphrase",
+        "secret",
+        "token",
+        "credential",
+        "access_key",
+        "account_key",
+        "sas",
+        "jaas",
+        "private",
+    ];
     let key = key.to_lowercase();
     HOLDERS.iter().any(|holder| strsim::jaro_winkler(holder, &key) > 0.85)
         || WORDS.iter().any(|word| key.contains(word))
@@ -155,7 +179,8 @@ fn sounds_secret(key: &str) -> bool {
 fn suspicious_span(text: &str, offset: usize) -> Option<Range<usize>> {
     let start = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
     let line = text[start..].lines().next().unwrap_or_default();
-    let suspicious = |line: &str| line.contains("${") || line.split([' ', '{', ',', ':']).any(sounds_secret);
+    let suspicious =
+        |line: &str| line.contains("${") || line.split([' ', '{', ',', ':']).any(sounds_secret);
     let mut indentation = indentation_of(line);
     let mut found = suspicious(line);
     for above in text[..start].lines().rev().filter(|line| !line.trim().is_empty()) {

@@ -70,7 +70,12 @@ impl<'a> Section<'a> {
         let found = self.get(key);
         if found.is_none() {
             let at = self.field.span();
-            self.field.report.add(&at, &key_path(&self.field.path, key), "this key is missing", help);
+            self.field.report.add(
+                &at,
+                &key_path(&self.field.path, key),
+                "this key is missing",
+                help,
+            );
         }
         found
     }
@@ -82,11 +87,19 @@ impl<'a> Section<'a> {
 
     fn check_key(&self, entry: &Entry, before: &[Entry], keys: &[Key]) {
         let add = |message: &str, help: &str| {
-            self.field.report.add(&entry.key_span, &key_path(&self.field.path, &entry.key), message, help);
+            self.field.report.add(
+                &entry.key_span,
+                &key_path(&self.field.path, &entry.key),
+                message,
+                help,
+            );
         };
         if let Some(first) = before.iter().find(|first| first.key == entry.key) {
             let line = self.field.report.position(&first.key_span).line;
-            return add("this key is there twice", &format!("it already stands in line {line}; keep one of them"));
+            return add(
+                "this key is there twice",
+                &format!("it already stands in line {line}; keep one of them"),
+            );
         }
         match keys.iter().find(|key| key.name == entry.key) {
             Some(Key { later: None, .. }) => {}
@@ -103,7 +116,9 @@ impl<'a> Section<'a> {
             .iter()
             .find(|(_, keys)| keys.iter().any(|key| key.name == found && key.later.is_none()));
         match elsewhere {
-            Some(("", _)) => format!("`{found}` stands at the top of the file, without indentation"),
+            Some(("", _)) => {
+                format!("`{found}` stands at the top of the file, without indentation")
+            }
             Some((section, _)) => format!("`{found}` stands below `{section}`"),
             None => format!("allowed here: {}", allowed(keys)),
         }
@@ -124,19 +139,29 @@ impl<'a> Field<'a> {
     /// What to point at: the value if it stands on one line, else its key.
     pub(super) fn span(&self) -> Range<usize> {
         match &self.node.value {
-            Value::Scalar(_) | Value::Unresolved if !self.node.span.is_empty() => self.node.span.clone(),
+            Value::Scalar(_) | Value::Unresolved if !self.node.span.is_empty() => {
+                self.node.span.clone()
+            }
             _ => self.key_span.clone(),
         }
     }
 
     /// Reports a mistake in the value.
-    pub(super) fn reject<T>(&self, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
+    pub(super) fn reject<T>(
+        &self,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Option<T> {
         self.report.add(&self.span(), &self.path, message, help);
         None
     }
 
     /// Reports a mistake in the key, or in its being there.
-    pub(super) fn reject_key<T>(&self, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
+    pub(super) fn reject_key<T>(
+        &self,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Option<T> {
         self.report.add(&self.key_span, &self.path, message, help);
         None
     }
@@ -144,7 +169,9 @@ impl<'a> Field<'a> {
     /// The value of a key, if this is a mapping that has it.
     pub(super) fn child(&self, key: &str) -> Option<Self> {
         match &self.node.value {
-            Value::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| self.below(entry)),
+            Value::Map(entries) => {
+                entries.iter().find(|entry| entry.key == key).map(|entry| self.below(entry))
+            }
             _ => None,
         }
     }
@@ -157,7 +184,9 @@ impl<'a> Field<'a> {
     /// The value for a message, masked if it may be a secret.
     pub(super) fn found(&self) -> String {
         match &self.node.value {
-            Value::Scalar(scalar) if scalar.secret || self.report.is_secret(&self.node.span) => format!("`{MASK}`"),
+            Value::Scalar(scalar) if scalar.secret || self.report.is_secret(&self.node.span) => {
+                format!("`{MASK}`")
+            }
             Value::Scalar(scalar) => format!("`{}`", scalar.text),
             _ => self.node.kind().to_owned(),
         }
@@ -169,9 +198,10 @@ impl<'a> Field<'a> {
             Value::Map(entries) => Some(entries),
             Value::Null => Some(&[]),
             Value::Unresolved => None,
-            Value::Scalar(_) | Value::List(_) => {
-                self.reject(format!("expected a mapping, found {}", self.found()), format!("expected {wanted}"))
-            }
+            Value::Scalar(_) | Value::List(_) => self.reject(
+                format!("expected a mapping, found {}", self.found()),
+                format!("expected {wanted}"),
+            ),
         }
     }
 
@@ -190,16 +220,21 @@ impl<'a> Field<'a> {
                 complete = false;
             }
         }
-        complete.then(|| entries.iter().map(|entry| (entry.key.as_str(), self.below(entry))).collect())
+        complete
+            .then(|| entries.iter().map(|entry| (entry.key.as_str(), self.below(entry))).collect())
     }
 
     /// The items of a list.
     pub(super) fn items(&self, example: &str) -> Option<Vec<Self>> {
         match &self.node.value {
-            Value::List(items) => Some(items.iter().enumerate().map(|(i, item)| self.item(i, item)).collect()),
+            Value::List(items) => {
+                Some(items.iter().enumerate().map(|(i, item)| self.item(i, item)).collect())
+            }
             Value::Unresolved => None,
-            Value::Null | Value::Scalar(_) | Value::Map(_) => self
-                .reject(format!("expected a list, found {}", self.found()), format!("write a list, as in `{example}`")),
+            Value::Null | Value::Scalar(_) | Value::Map(_) => self.reject(
+                format!("expected a list, found {}", self.found()),
+                format!("write a list, as in `{example}`"),
+            ),
         }
     }
 
@@ -212,7 +247,9 @@ impl<'a> Field<'a> {
     pub(super) fn text(&self, example: &str) -> Option<&'a str> {
         let help = || format!("write a value, as in `{example}`");
         match &self.node.value {
-            Value::Scalar(scalar) if scalar.text.trim().is_empty() => self.reject("the value is empty", help()),
+            Value::Scalar(scalar) if scalar.text.trim().is_empty() => {
+                self.reject("the value is empty", help())
+            }
             Value::Scalar(scalar) => Some(&scalar.text),
             Value::Unresolved => None,
             Value::Null | Value::List(_) | Value::Map(_) => {
@@ -226,13 +263,17 @@ impl<'a> Field<'a> {
         match self.text("true")?.to_lowercase().as_str() {
             "true" => Some(true),
             "false" => Some(false),
-            _ => self.reject(format!("expected true or false, found {}", self.found()), "write `true` or `false`"),
+            _ => self.reject(
+                format!("expected true or false, found {}", self.found()),
+                "write `true` or `false`",
+            ),
         }
     }
 
     /// One of some words.
     pub(super) fn choice<T: Copy>(&self, choices: &[Choice<T>]) -> Option<T> {
-        let supported: Vec<&str> = choices.iter().filter(|c| c.means.is_ok()).map(|c| c.word).collect();
+        let supported: Vec<&str> =
+            choices.iter().filter(|c| c.means.is_ok()).map(|c| c.word).collect();
         let text = self.text(supported[0])?;
         match choices.iter().find(|choice| choice.word == text) {
             Some(Choice { means: Ok(meaning), .. }) => Some(*meaning),
@@ -280,6 +321,10 @@ pub(super) fn or_list(words: &[&str]) -> String {
 }
 
 fn allowed(keys: &[Key]) -> String {
-    let names: Vec<String> = keys.iter().filter(|key| key.later.is_none()).map(|key| format!("`{}`", key.name)).collect();
+    let names: Vec<String> = keys
+        .iter()
+        .filter(|key| key.later.is_none())
+        .map(|key| format!("`{}`", key.name))
+        .collect();
     names.join(", ")
 }

@@ -28,7 +28,10 @@ pub(super) fn read(field: &Field<'_>, topics: Option<&TopicSelection>) -> Option
         "earliest" => Some(StartAt::Earliest),
         "latest" => Some(StartAt::Latest),
         text if text.starts_with(|c: char| c.is_ascii_digit()) => timestamp(field, text),
-        text => field.reject(format!("expected {ALLOWED}, found {}", field.found()), suggestion(text, &["earliest", "latest"])),
+        text => field.reject(
+            format!("expected {ALLOWED}, found {}", field.found()),
+            suggestion(text, &["earliest", "latest"]),
+        ),
     }
 }
 
@@ -53,7 +56,10 @@ fn offsets(field: &Field<'_>, topics: Option<&TopicSelection>) -> Option<Offsets
     let by_topic = values.iter().any(|(_, value)| matches!(value.node.value, Value::Map(_)));
     let mut offsets = Offsets::new();
     let complete = if by_topic {
-        values.iter().map(|(topic, of_topic)| topic_offsets(topic, of_topic, topics, &mut offsets)).fold(true, |a, b| a & b)
+        values
+            .iter()
+            .map(|(topic, of_topic)| topic_offsets(topic, of_topic, topics, &mut offsets))
+            .fold(true, |a, b| a & b)
     } else {
         let topic = only_topic(field, topics)?;
         partition_offsets(&topic, values, &mut offsets)
@@ -62,7 +68,12 @@ fn offsets(field: &Field<'_>, topics: Option<&TopicSelection>) -> Option<Offsets
 }
 
 /// False if something was reported, like its helpers.
-fn topic_offsets(topic: &str, field: &Field<'_>, topics: Option<&TopicSelection>, into: &mut Offsets) -> bool {
+fn topic_offsets(
+    topic: &str,
+    field: &Field<'_>,
+    topics: Option<&TopicSelection>,
+    into: &mut Offsets,
+) -> bool {
     let selected = match topics {
         Some(TopicSelection::List(names)) => names.iter().any(|name| name == topic),
         // What a pattern selects shows at the broker.
@@ -70,7 +81,9 @@ fn topic_offsets(topic: &str, field: &Field<'_>, topics: Option<&TopicSelection>
     };
     if !selected {
         let help = "name topics as they stand in `topics`";
-        return field.reject_key::<()>(format!("`{topic}` is not among the connector's topics"), help).is_some();
+        return field
+            .reject_key::<()>(format!("`{topic}` is not among the connector's topics"), help)
+            .is_some();
     }
     match field.values("offsets by partition, as in `{0: 1200}`") {
         Some(values) => partition_offsets(topic, values, into),
@@ -83,7 +96,10 @@ fn partition_offsets(topic: &str, values: Vec<(&str, Field<'_>)>, into: &mut Off
     for (partition, field) in values {
         let number = partition.parse::<i32>().ok().filter(|partition| *partition >= 0);
         if number.is_none() {
-            field.reject_key::<()>("expected the number of a partition", "partitions are counted from 0: `{0: 1200, 1: 1310}`");
+            field.reject_key::<()>(
+                "expected the number of a partition",
+                "partitions are counted from 0: `{0: 1200, 1: 1310}`",
+            );
         }
         match (number, offset(&field)) {
             (Some(number), Some(offset)) => {
@@ -99,7 +115,10 @@ fn offset(field: &Field<'_>) -> Option<Offset> {
     let text = field.text("1200")?;
     match text.parse().ok().and_then(Offset::new) {
         Some(offset) => Some(offset),
-        None => field.reject(format!("expected an offset, found {}", field.found()), "an offset is a number from 0 on"),
+        None => field.reject(
+            format!("expected an offset, found {}", field.found()),
+            "an offset is a number from 0 on",
+        ),
     }
 }
 

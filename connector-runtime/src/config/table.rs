@@ -32,7 +32,9 @@ pub(super) struct Context<'a> {
 /// Reads the section and lets the format's factory check it.
 pub(super) fn read(field: Field<'_>, context: &Context<'_>) -> Option<TablePlan> {
     let mut keys: Vec<Key> = context.sinks.iter().map(|sink| key(sink.format())).collect();
-    keys.extend(KEYS.iter().filter(|key| !context.sinks.iter().any(|sink| sink.format() == key.name)));
+    keys.extend(
+        KEYS.iter().filter(|key| !context.sinks.iter().any(|sink| sink.format() == key.name)),
+    );
     let section = Section::open(field.clone(), &keys)?;
     let storage = storage(&section);
     let (factory, format) = format(&section, context.sinks)?;
@@ -64,7 +66,10 @@ fn format<'a, 's>(
     let mut found = sinks.iter().filter_map(|sink| Some((sink, section.get(sink.format())?)));
     let names: Vec<&str> = sinks.iter().map(|sink| sink.format()).collect();
     let Some(first) = found.next() else {
-        let later = KEYS.iter().filter(|key| key.later.is_some()).any(|key| section.get(key.name).is_some());
+        let later = KEYS
+            .iter()
+            .filter(|key| key.later.is_some())
+            .any(|key| section.get(key.name).is_some());
         if !later {
             let example = "write the table's format and location below `table`, as in `delta: {location: ./data/clicks}`";
             section.required(names.first().copied().unwrap_or("delta"), example);
@@ -83,7 +88,9 @@ fn location(section: &Section<'_>) -> Option<String> {
     let field = section.required("location", HELP)?;
     let text = field.text("./data/clicks")?;
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
-    if let Some(later) = scheme.filter(|scheme| ["gs", "az", "abfs", "abfss", "adl"].contains(scheme)) {
+    if let Some(later) =
+        scheme.filter(|scheme| ["gs", "az", "abfs", "abfss", "adl"].contains(scheme))
+    {
         return field.reject(
             format!("`{later}://` is not supported yet"),
             "use a path, `file:///path` or `s3://bucket/prefix`, which any S3-compatible store serves",
@@ -96,7 +103,8 @@ fn location(section: &Section<'_>) -> Option<String> {
         );
     }
     if scheme.is_some() && text.contains('@') {
-        return field.reject("a location must not hold credentials", "put them under `table.storage`");
+        return field
+            .reject("a location must not hold credentials", "put them under `table.storage`");
     }
     Some(text.to_owned())
 }
@@ -136,7 +144,8 @@ fn partition_column(item: &Field<'_>, columns: Option<&Schema>) -> Option<String
     }
     let Some(columns) = columns else { return Some(name.to_owned()) };
     let Ok(column) = columns.field_with_name(name) else {
-        let help = match nearest(name, columns.fields().iter().map(|column| column.name().as_str())) {
+        let help = match nearest(name, columns.fields().iter().map(|column| column.name().as_str()))
+        {
             Some(similar) => format!("did you mean `{similar}`?"),
             None => format!("declared are {}", columns::describe(columns)),
         };
@@ -199,14 +208,21 @@ fn report(table: &Field<'_>, error: &SettingError) {
         message = message.replace(secret, MASK);
     }
     let path = format!("table.{}", error.key.join("."));
-    at.report().add(&at.span(), &path, message, "see configs/reference.yaml for what the table's keys may hold");
+    at.report().add(
+        &at.span(),
+        &path,
+        message,
+        "see configs/reference.yaml for what the table's keys may hold",
+    );
 }
 
 /// What placeholders brought in; a factory does not know that it must not repeat it.
 fn secrets_below(node: &Node) -> Vec<&str> {
     let mut secrets = Vec::new();
     node.walk(&mut |node| match &node.value {
-        Value::Scalar(scalar) if scalar.secret && !scalar.text.is_empty() => secrets.push(scalar.text.as_str()),
+        Value::Scalar(scalar) if scalar.secret && !scalar.text.is_empty() => {
+            secrets.push(scalar.text.as_str())
+        }
         _ => {}
     });
     secrets

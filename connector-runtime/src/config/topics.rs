@@ -8,8 +8,7 @@ use super::section::{Field, Section};
 /// Kafka's limit.
 const NAME_LENGTH_MAX: usize = 249;
 
-const ONE_OF_TWO: &str =
-    "name the topics, as in `topics: [clicks]`, or give a pattern, as in `topics_pattern: '^clicks\\..+'`";
+const ONE_OF_TWO: &str = "name the topics, as in `topics: [clicks]`, or give a pattern, as in `topics_pattern: '^clicks\\..+'`";
 
 /// Reads the one of both keys that is there.
 pub(super) fn read(section: &Section<'_>) -> Option<TopicSelection> {
@@ -36,7 +35,10 @@ fn list(field: &Field<'_>) -> Option<TopicSelection> {
     for item in &items {
         match name(item) {
             Some(name) if names.contains(&name) => {
-                item.reject::<()>(format!("topic {} is there twice", item.found()), "keep one of them");
+                item.reject::<()>(
+                    format!("topic {} is there twice", item.found()),
+                    "keep one of them",
+                );
                 complete = false;
             }
             Some(name) => names.push(name),
@@ -61,7 +63,10 @@ fn name(item: &Field<'_>) -> Option<String> {
 /// True for a name that Kafka allows.
 pub(super) fn is_topic_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    (1..=NAME_LENGTH_MAX).contains(&name.len()) && name.chars().all(allowed) && name != "." && name != ".."
+    (1..=NAME_LENGTH_MAX).contains(&name.len())
+        && name.chars().all(allowed)
+        && name != "."
+        && name != ".."
 }
 
 /// `topics_pattern`: all topics whose name matches, those of later too: a POSIX extended regular
@@ -76,7 +81,9 @@ fn pattern(field: &Field<'_>) -> Option<TopicSelection> {
     }
     if let Some((perl, posix)) = foreign_to_posix(text) {
         return field.reject(
-            format!("POSIX extended regular expressions, which librdkafka understands, have no `{perl}`"),
+            format!(
+                "POSIX extended regular expressions, which librdkafka understands, have no `{perl}`"
+            ),
             posix,
         );
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Examples for messages.
 pub(super) const DURATIONS: &str = "`500ms`, `30s`, `5m`, `1h30m`";
@@ -21,7 +22,8 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
         let after = after.trim_start();
-        let (unit, after) = after.split_at(after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len()));
+        let (unit, after) =
+            after.split_at(after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len()));
         let (_, unit_ms) = UNITS.iter().find(|(name, _)| *name == unit)?;
         total_ms = total_ms.checked_add(number.parse::<u64>().ok()?.checked_mul(*unit_ms)?)?;
         rest = after.trim_start();
@@ -53,14 +55,26 @@ mod tests {
 
     #[test]
     fn durations_are_numbers_with_units() {
-        let check = |text: &str, ms: Option<u64>| assert_eq!(duration(text), ms.map(Duration::from_millis), "{text:?}");
+        let check = |text: &str, ms: Option<u64>| {
+            assert_eq!(duration(text), ms.map(Duration::from_millis), "{text:?}")
+        };
         check("500ms", Some(500));
         check("30s", Some(30_000));
         check("5m", Some(300_000));
         check("1h30m", Some(5_400_000));
         check(" 1h 30 m ", Some(5_400_000));
         check("2d", Some(172_800_000));
-        for wrong in ["", "30", "s", "-5s", "5 parsecs", "1.5h", "5S", "99999999999999999999s", "18446744073709551615h"] {
+        for wrong in [
+            "",
+            "30",
+            "s",
+            "-5s",
+            "5 parsecs",
+            "1.5h",
+            "5S",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             check(wrong, None);
         }
     }

@@ -8,8 +8,13 @@ use super::plan::WritePlan;
 use super::section::{Field, Key, Section, key, suggestion};
 use super::units::{self, DURATIONS, SIZES};
 
-pub(super) const KEYS: &[Key] =
-    &[key("commit_interval"), key("idle_commit_interval"), key("revoke_timeout"), key("file_size"), key("compression")];
+pub(super) const KEYS: &[Key] = &[
+    key("commit_interval"),
+    key("idle_commit_interval"),
+    key("revoke_timeout"),
+    key("file_size"),
+    key("compression"),
+];
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -90,19 +95,27 @@ fn file_size(section: &Section<'_>) -> Option<u64> {
             format!("expected 1MiB to 2GiB, found {}", field.found()),
             "readers do best with files of 64MiB to 1GiB",
         ),
-        None => field.reject(format!("expected a size, found {}", field.found()), format!("examples: {SIZES}")),
+        None => field.reject(
+            format!("expected a size, found {}", field.found()),
+            format!("examples: {SIZES}"),
+        ),
     }
 }
 
 /// `compression`: of data files: `zstd` (default; with a level from 1 to 22 as in `zstd(3)`),
 /// `snappy`, `lz4` or `none`.
 fn compression(section: &Section<'_>) -> Option<Compression> {
-    let Some(field) = section.get("compression") else { return Some(Compression::Zstd(ZSTD_LEVEL)) };
+    let Some(field) = section.get("compression") else {
+        return Some(Compression::Zstd(ZSTD_LEVEL));
+    };
     let text = field.text("zstd")?;
     if let Some(level) = text.strip_prefix("zstd(").and_then(|rest| rest.strip_suffix(')')) {
         return match level.trim().parse() {
             Ok(level @ 1..=22) => Some(Compression::Zstd(level)),
-            _ => field.reject(format!("expected a level from 1 to 22, found {}", field.found()), "write `zstd(3)`"),
+            _ => field.reject(
+                format!("expected a level from 1 to 22, found {}", field.found()),
+                "write `zstd(3)`",
+            ),
         };
     }
     match text {
@@ -111,7 +124,10 @@ fn compression(section: &Section<'_>) -> Option<Compression> {
         "lz4" => Some(Compression::Lz4),
         "none" => Some(Compression::Uncompressed),
         _ => field.reject(
-            format!("expected `zstd`, `zstd(1)` to `zstd(22)`, `snappy`, `lz4` or `none`, found {}", field.found()),
+            format!(
+                "expected `zstd`, `zstd(1)` to `zstd(22)`, `snappy`, `lz4` or `none`, found {}",
+                field.found()
+            ),
             suggestion(text, &["zstd", "snappy", "lz4", "none"]),
         ),
     }
@@ -122,13 +138,17 @@ fn duration(field: &Field<'_>, min: Duration, max: Duration) -> Option<Duration>
     let range = format!("{} to {}", units::show_duration(min), units::show_duration(max));
     match units::duration(text) {
         Some(duration) if (min..=max).contains(&duration) => Some(duration),
-        Some(_) => field.reject(format!("expected {range}, found {}", field.found()), format!("examples: {DURATIONS}")),
+        Some(_) => field.reject(
+            format!("expected {range}, found {}", field.found()),
+            format!("examples: {DURATIONS}"),
+        ),
         None if field.is_number() => field.reject(
             format!("expected a duration, found {} without a unit", field.found()),
             format!("write the unit, as in {DURATIONS}"),
         ),
-        None => {
-            field.reject(format!("expected a duration, found {}", field.found()), format!("examples: {DURATIONS}"))
-        }
+        None => field.reject(
+            format!("expected a duration, found {}", field.found()),
+            format!("examples: {DURATIONS}"),
+        ),
     }
 }

@@ -32,7 +32,8 @@ pub struct ProgressLine {
 impl ProgressLine {
     /// Draws the sum of some connectors' counters until [`clear`](Self::clear).
     pub fn show(connectors: Vec<(ConnectorName, Arc<Progress>)>, clock: Arc<dyn Clock>) -> Self {
-        let bar = BAR.get_or_init(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
+        let bar =
+            BAR.get_or_init(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
         let bar = bar.clone();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             bar.set_style(style);

@@ -125,7 +125,9 @@ impl Jobs {
     /// Waits for the next job to end. `None` if nothing runs.
     pub(super) async fn next(&mut self) -> Option<Result<Done>> {
         let joined = self.running.join_next().await?;
-        Some(joined.map_err(|e| Error::internal("a job of the pipeline did not end").with_source(e)))
+        Some(
+            joined.map_err(|e| Error::internal("a job of the pipeline did not end").with_source(e)),
+        )
     }
 
     /// Decodes and writes batches.
@@ -146,11 +148,17 @@ impl Jobs {
 
     /// Brings files into the store.
     pub(super) fn stage(&mut self, round: u64, files: Vec<Box<dyn TableWriter>>) {
-        self.running.spawn(async move { Done::Staged { round, files: staging::stage_all(files).await } });
+        self.running
+            .spawn(async move { Done::Staged { round, files: staging::stage_all(files).await } });
     }
 
     /// Commits.
-    pub(super) fn commit(&mut self, round: u64, mut committer: Box<dyn TableCommitter>, commit: Arc<StagedCommit>) {
+    pub(super) fn commit(
+        &mut self,
+        round: u64,
+        mut committer: Box<dyn TableCommitter>,
+        commit: Arc<StagedCommit>,
+    ) {
         self.running.spawn(async move {
             fail::fail_point!("w3_file_complete_unreferenced", |_| std::process::abort());
             let answer = committer.commit(&commit).await;
@@ -160,7 +168,12 @@ impl Jobs {
     }
 
     /// Searches the table for a commit.
-    pub(super) fn find(&mut self, round: u64, mut committer: Box<dyn TableCommitter>, commit: Arc<StagedCommit>) {
+    pub(super) fn find(
+        &mut self,
+        round: u64,
+        mut committer: Box<dyn TableCommitter>,
+        commit: Arc<StagedCommit>,
+    ) {
         self.running.spawn(async move {
             let answer = committer.find(&commit).await;
             Done::Looked { round, committer, answer }
@@ -181,7 +194,12 @@ impl Jobs {
     }
 
     /// Searches a stretch of a log for records.
-    pub(super) fn tail(&mut self, plan: Arc<ConnectorPlan>, topic_partition: TopicPartition, range: OffsetRange) {
+    pub(super) fn tail(
+        &mut self,
+        plan: Arc<ConnectorPlan>,
+        topic_partition: TopicPartition,
+        range: OffsetRange,
+    ) {
         self.running.spawn_blocking(move || {
             let empty = crate::source::holds_no_record(&plan.source, &topic_partition, range);
             Done::Tail { topic_partition, range, empty }

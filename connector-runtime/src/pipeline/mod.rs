@@ -43,7 +43,9 @@ use crate::commit::round::{Action, CommitRound, Event, SealReason};
 use crate::commit::settle::Settle;
 use crate::config::{ConnectorPlan, OnBadRecord};
 use crate::observe::progress::Progress;
-use crate::source::{AssignedPartition, Command, KafkaSource, SourceBatch, SourceEvent, Start, Topics};
+use crate::source::{
+    AssignedPartition, Command, KafkaSource, SourceBatch, SourceEvent, Start, Topics,
+};
 use crate::write::{Lane, LaneSettings};
 
 /// Batches that one job of the lane takes at once.
@@ -131,7 +133,10 @@ struct Assigning {
 #[derive(Debug)]
 enum Table {
     /// There is none yet. The first records wait here until there are enough to infer its columns.
-    Absent { since: Option<Moment>, records: usize },
+    Absent {
+        since: Option<Moment>,
+        records: usize,
+    },
     Creating,
     Open,
 }
@@ -277,7 +282,8 @@ impl Pipeline {
             }
         } else if let Some(committer) = self.committer.take() {
             assigning.asked = true;
-            let of = assigning.partitions.iter().flat_map(|p| identities(&p.topic_partition)).collect();
+            let of =
+                assigning.partitions.iter().flat_map(|p| identities(&p.topic_partition)).collect();
             self.jobs.checkpoint(committer, of, Purpose::Assignment);
         }
         Ok(())
@@ -328,7 +334,11 @@ impl Pipeline {
             None if !self.queue.is_empty() => {
                 let batches = self.next_batches();
                 self.lane_generation = self.generation;
-                if batches.is_empty() { self.lane = Some(lane) } else { self.jobs.process(lane, batches) }
+                if batches.is_empty() {
+                    self.lane = Some(lane)
+                } else {
+                    self.jobs.process(lane, batches)
+                }
                 Ok(())
             }
             _ => {
@@ -409,7 +419,9 @@ impl Pipeline {
                 self.assigning = Some(Assigning { partitions, asked: false, reply });
                 Ok(())
             }
-            SourceEvent::Revoked { partitions, lost, reply } => self.on_revoked(partitions, lost, reply),
+            SourceEvent::Revoked { partitions, lost, reply } => {
+                self.on_revoked(partitions, lost, reply)
+            }
             SourceEvent::Failed(error) => Err(error),
             SourceEvent::Closed => {
                 self.closed = true;
@@ -473,7 +485,9 @@ impl Pipeline {
                     Purpose::Creation => self.on_first_checkpoint(&stored),
                 }
             }
-            Done::Tail { topic_partition, range, empty } => self.on_tail(&topic_partition, range, empty),
+            Done::Tail { topic_partition, range, empty } => {
+                self.on_tail(&topic_partition, range, empty)
+            }
             Done::Created(table) => {
                 self.adopt(table?)?;
                 self.check_creation();
@@ -495,7 +509,11 @@ impl Pipeline {
     /// we have begun to read. Asks the table before anything is committed there.
     fn check_creation(&mut self) {
         if let Some(committer) = self.committer.take() {
-            let of = self.partitions.iter().map(|(topic_partition, _)| topic_partition.clone()).collect();
+            let of = self
+                .partitions
+                .iter()
+                .map(|(topic_partition, _)| topic_partition.clone())
+                .collect();
             self.jobs.checkpoint(committer, of, Purpose::Creation);
         }
     }
@@ -538,7 +556,9 @@ impl Pipeline {
 
     /// Decides where to begin in the topic partitions of the waiting assignment.
     fn assign(&mut self, stored: &OffsetCheckpoint) -> Result<()> {
-        let Some(Assigning { partitions, reply, .. }) = self.assigning.take() else { return Ok(()) };
+        let Some(Assigning { partitions, reply, .. }) = self.assigning.take() else {
+            return Ok(());
+        };
         let now = self.now();
         let starts = partitions
             .into_iter()
@@ -559,7 +579,12 @@ impl Pipeline {
         Ok(())
     }
 
-    fn begin(&mut self, assigned: AssignedPartition, stored: &OffsetCheckpoint, now: Moment) -> Result<Start> {
+    fn begin(
+        &mut self,
+        assigned: AssignedPartition,
+        stored: &OffsetCheckpoint,
+        now: Moment,
+    ) -> Result<Start> {
         let AssignedPartition { topic_partition, log_start, log_end, at_timestamp } = assigned;
         let [ours, without_id] = identities(&topic_partition);
         let next = stored.next(&ours);
@@ -739,7 +764,9 @@ impl Pipeline {
             match maintenance.reconcile(version).await {
                 Ok(Some(done)) => tracing::info!(%connector, done, "table maintained"),
                 Ok(None) => {}
-                Err(error) => tracing::warn!(%connector, %error, "the table was not maintained, tried again later"),
+                Err(error) => {
+                    tracing::warn!(%connector, %error, "the table was not maintained, tried again later")
+                }
             }
         });
     }

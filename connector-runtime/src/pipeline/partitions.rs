@@ -38,7 +38,13 @@ pub struct Partitions {
 
 impl Partitions {
     /// Takes a topic partition over and says where to read it from.
-    pub fn take(&mut self, topic_partition: TopicPartition, at: Offset, new: bool, now: Moment) -> Start {
+    pub fn take(
+        &mut self,
+        topic_partition: TopicPartition,
+        at: Offset,
+        new: bool,
+        now: Moment,
+    ) -> Start {
         self.epoch += 1;
         let partition = Partition {
             epoch: self.epoch,
@@ -53,7 +59,8 @@ impl Partitions {
 
     /// Hands topic partitions back. Positions that are settled come back, for the group.
     pub fn release(&mut self, revoked: &[TopicPartition]) -> OffsetCheckpoint {
-        let gone = revoked.iter().filter_map(|tp| Some((tp.clone(), self.owned.remove(tp)?.settled)));
+        let gone =
+            revoked.iter().filter_map(|tp| Some((tp.clone(), self.owned.remove(tp)?.settled)));
         gone.collect()
     }
 
@@ -75,7 +82,12 @@ impl Partitions {
 
     /// Moves `next` over a range that is collected now. Says if the table has not seen the topic
     /// partition yet and this range is the first that it will see.
-    pub fn collected(&mut self, topic_partition: &TopicPartition, range: OffsetRange, now: Moment) -> bool {
+    pub fn collected(
+        &mut self,
+        topic_partition: &TopicPartition,
+        range: OffsetRange,
+        now: Moment,
+    ) -> bool {
         let Some(partition) = self.owned.get_mut(topic_partition) else { return false };
         partition.next = range.end();
         partition.seen = now;
@@ -118,14 +130,20 @@ impl Partitions {
     }
 
     /// Jumps over a range that is known to hold no record, and says where to read on.
-    pub fn skip(&mut self, topic_partition: &TopicPartition, to: Offset, now: Moment) -> Option<(Start, bool)> {
+    pub fn skip(
+        &mut self,
+        topic_partition: &TopicPartition,
+        to: Offset,
+        now: Moment,
+    ) -> Option<(Start, bool)> {
         let partition = self.owned.get_mut(topic_partition)?;
         let new = partition.begin == Some(partition.next);
         self.epoch += 1;
         partition.epoch = self.epoch;
         partition.next = to;
         partition.seen = now;
-        let start = Start { topic_partition: topic_partition.clone(), offset: to, epoch: self.epoch };
+        let start =
+            Start { topic_partition: topic_partition.clone(), offset: to, epoch: self.epoch };
         Some((start, new))
     }
 
@@ -173,7 +191,8 @@ mod tests {
         partitions.take(orders(1), at(5), false, Moment::default());
         partitions.collected(&orders(0), range(10, 20), Moment::default());
         let stored = [(orders(0), at(15))].into_iter().collect();
-        let starts: Vec<i64> = partitions.rewind(&stored, None).iter().map(|s| s.offset.get()).collect();
+        let starts: Vec<i64> =
+            partitions.rewind(&stored, None).iter().map(|s| s.offset.get()).collect();
         assert_eq!(starts, [15, 5]);
     }
 

@@ -61,10 +61,16 @@ impl Pipeline {
         let under_way = match self.table {
             Table::Absent { records, .. } => records > 0,
             Table::Creating => true,
-            Table::Open => self.lane.is_none() || self.queue.iter().any(|batch| {
-                revoking.partitions.contains(batch.records.topic_partition())
-                    && self.partitions.get(batch.records.topic_partition()).is_some_and(|p| p.epoch == batch.epoch)
-            }),
+            Table::Open => {
+                self.lane.is_none()
+                    || self.queue.iter().any(|batch| {
+                        revoking.partitions.contains(batch.records.topic_partition())
+                            && self
+                                .partitions
+                                .get(batch.records.topic_partition())
+                                .is_some_and(|p| p.epoch == batch.epoch)
+                    })
+            }
         };
         if !ahead && !collecting && !under_way {
             return self.answer_revoke();

@@ -74,19 +74,24 @@ fn fits(declared: &Schema, table: &Schema) -> Result<()> {
     for column in declared.fields() {
         match table.field_with_name(column.name()) {
             Err(_) => misfits.push(format!("`{}` is not in the table", column.name())),
-            Ok(found) if !same_type(found.data_type(), column.data_type()) => misfits.push(format!(
-                "`{}` is declared as {} and is {} in the table",
-                column.name(),
-                type_name(column.data_type()),
-                type_name(found.data_type())
-            )),
+            Ok(found) if !same_type(found.data_type(), column.data_type()) => {
+                misfits.push(format!(
+                    "`{}` is declared as {} and is {} in the table",
+                    column.name(),
+                    type_name(column.data_type()),
+                    type_name(found.data_type())
+                ))
+            }
             Ok(_) => {}
         }
     }
     let declared: HashSet<&String> = declared.fields().iter().map(|f| f.name()).collect();
     let required = payload_columns(table);
-    let required = required.fields().iter().filter(|f| !f.is_nullable() && !declared.contains(f.name()));
-    misfits.extend(required.map(|f| format!("the table requires `{}`, which is not declared", f.name())));
+    let required =
+        required.fields().iter().filter(|f| !f.is_nullable() && !declared.contains(f.name()));
+    misfits.extend(
+        required.map(|f| format!("the table requires `{}`, which is not declared", f.name())),
+    );
     if misfits.is_empty() {
         return Ok(());
     }

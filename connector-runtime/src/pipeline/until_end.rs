@@ -80,8 +80,11 @@ impl Pipeline {
                 None => elsewhere.push(topic_partition.clone()),
                 Some(partition) if partition.next < end => {
                     read = false;
-                    if now.since(partition.seen) >= IDLE && !until_end.asked.contains(topic_partition) {
-                        idle = OffsetRange::new(partition.next, end).map(|r| (topic_partition.clone(), r));
+                    if now.since(partition.seen) >= IDLE
+                        && !until_end.asked.contains(topic_partition)
+                    {
+                        idle = OffsetRange::new(partition.next, end)
+                            .map(|r| (topic_partition.clone(), r));
                     }
                 }
                 Some(_) => {}
@@ -152,9 +155,9 @@ impl Pipeline {
             return Ok(());
         }
         if let Some((start, new)) = self.partitions.skip(topic_partition, range.end(), now) {
-            self.round
-                .collect(topic_partition, range, Accounting::default(), new, now)
-                .map_err(|e| Error::internal("the end of a log does not continue the round").with_source(e))?;
+            self.round.collect(topic_partition, range, Accounting::default(), new, now).map_err(
+                |e| Error::internal("the end of a log does not continue the round").with_source(e),
+            )?;
             self.command(Command::Seek(vec![start]));
         }
         Ok(())

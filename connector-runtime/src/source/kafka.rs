@@ -96,7 +96,8 @@ impl KafkaSource {
     /// Joins the group and starts to read.
     pub fn start(prepared: Prepared) -> Result<Self> {
         let Prepared { consumer, plan, events, clock } = prepared;
-        let failed = |e: KafkaError| Error::user("the topics cannot be subscribed to").with_source(e);
+        let failed =
+            |e: KafkaError| Error::user("the topics cannot be subscribed to").with_source(e);
         match &plan.topics {
             TopicSelection::List(topics) => {
                 let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -188,19 +189,19 @@ impl Prepared {
 
     fn metadata(&self, topic: Option<&str>) -> Result<rdkafka::metadata::Metadata> {
         let reports = &self.consumer.context().reports;
-        self.consumer
-            .fetch_metadata(topic, ASK_TIMEOUT)
-            .inspect(|_| reports.clear())
-            .map_err(|error| {
+        self.consumer.fetch_metadata(topic, ASK_TIMEOUT).inspect(|_| reports.clear()).map_err(
+            |error| {
                 // What went wrong waits in the consumer's queue.
                 for _ in 0..REPORTS_MAX {
                     let polled = self.consumer.poll(IDLE_POLL);
-                    if let Some(code) = polled.and_then(|polled| polled.err()?.rdkafka_error_code()) {
+                    if let Some(code) = polled.and_then(|polled| polled.err()?.rdkafka_error_code())
+                    {
                         reports.note(code);
                     }
                 }
                 reports.explain(&self.plan.bootstrap_servers, "no broker answered", &error)
-            })
+            },
+        )
     }
 }
 
@@ -342,10 +343,12 @@ impl Poller {
         let mut list = TopicPartitionList::new();
         for start in starts {
             let mut owned = self.consumer.context().owned();
-            let Some(owned) = owned.iter_mut().find(|o| o.topic_partition == start.topic_partition) else {
+            let Some(owned) = owned.iter_mut().find(|o| o.topic_partition == start.topic_partition)
+            else {
                 continue; // revoked since the pipeline asked
             };
-            let (topic, partition) = (&start.topic_partition.topic, start.topic_partition.partition);
+            let (topic, partition) =
+                (&start.topic_partition.topic, start.topic_partition.partition);
             let offset = rdkafka::Offset::Offset(start.offset.get());
             if let Err(error) = list.add_partition_offset(topic, partition, offset) {
                 tracing::error!(%error, "a topic partition cannot be sought");
@@ -380,7 +383,9 @@ impl Poller {
                 context.send(SourceEvent::Failed(error));
             }
             // Comes right after a topic was created, and goes.
-            RDKafkaErrorCode::UnknownTopicOrPartition => tracing::debug!(%error, "topic not known yet"),
+            RDKafkaErrorCode::UnknownTopicOrPartition => {
+                tracing::debug!(%error, "topic not known yet")
+            }
             _ => context.reports.error(code),
         }
     }
@@ -394,7 +399,9 @@ impl Poller {
             let next = owned.records.next();
             match self.consumer.fetch_watermarks(topic, *partition, ASK_TIMEOUT) {
                 Ok((start, end)) if !(start..=end).contains(&next.get()) => {
-                    found.push(format!("{topic}-{partition} has offsets {start} to {end}, next to read is {next}"));
+                    found.push(format!(
+                        "{topic}-{partition} has offsets {start} to {end}, next to read is {next}"
+                    ));
                 }
                 Ok(_) => {}
                 Err(error) => found.push(format!("{topic}-{partition}: {error}")),
@@ -407,14 +414,9 @@ impl Poller {
         ))
     }
 
-    fn leave(mut self) {
-        // Revokes everything: the callback waits for the pipeline's last commit.
-        self.consumer.unsubscribe();
-        let deadline = self.clock.now() + LEAVE_TIMEOUT;
-        while self.consumer.assignment().is_ok_and(|list| list.count() > 0) && self.clock.now() < deadline {
-            drop(self.consumer.poll(LONGEST_POLL));
-            self.waiting.clear();
-        }
+    /// Closes the consumer: it revokes everything, and the callback waits for the pipeline's last
+    /// commit, then leaves the group.
+    fn leave(self) {
         let events = self.consumer.context().events.clone();
         drop(self.consumer);
         if events.blocking_send(SourceEvent::Closed).is_err() {
@@ -424,7 +426,11 @@ impl Poller {
 }
 
 /// Appends a record to its topic partition. False if it is not ours or already accounted for.
-fn append(consumer: &BaseConsumer<Context>, last: &mut usize, message: &BorrowedMessage<'_>) -> bool {
+fn append(
+    consumer: &BaseConsumer<Context>,
+    last: &mut usize,
+    message: &BorrowedMessage<'_>,
+) -> bool {
     let mut owned = consumer.context().owned();
     let (topic, partition) = (message.topic(), message.partition());
     let is_it = |o: &super::rebalance::Owned| {

@@ -18,9 +18,7 @@ use connector_api::record::RawRecordsBuilder;
 use connector_api::{Error, Result};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{
-    BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol,
-};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
@@ -65,7 +63,12 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        code: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
         let done = match code {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
             _ => self.revoke(consumer, list),
@@ -99,9 +102,14 @@ impl Context {
             }
         };
         for start in &starts {
-            let (topic, partition) = (&start.topic_partition.topic, start.topic_partition.partition);
-            list.set_partition_offset(topic, partition, rdkafka::Offset::Offset(start.offset.get()))
-                .map_err(|e| Error::internal("a start offset cannot be assigned").with_source(e))?;
+            let (topic, partition) =
+                (&start.topic_partition.topic, start.topic_partition.partition);
+            list.set_partition_offset(
+                topic,
+                partition,
+                rdkafka::Offset::Offset(start.offset.get()),
+            )
+            .map_err(|e| Error::internal("a start offset cannot be assigned").with_source(e))?;
         }
         give_assignment(consumer, list)?;
         self.owned().extend(starts.into_iter().map(|start| Owned {
@@ -113,7 +121,11 @@ impl Context {
     }
 
     /// Asks the pipeline where to begin. An empty list is normal, and nothing to ask for.
-    fn starts(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<Vec<Start>> {
+    fn starts(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        list: &TopicPartitionList,
+    ) -> Result<Vec<Start>> {
         if list.count() == 0 {
             return Ok(Vec::new());
         }
@@ -123,7 +135,8 @@ impl Context {
         match answer.recv_timeout(ASSIGN_TIMEOUT) {
             Ok(starts) => Ok(starts),
             Err(RecvTimeoutError::Timeout) => Err(Error::external(format!(
-                "the table's offsets were not read within {} s", ASSIGN_TIMEOUT.as_secs()
+                "the table's offsets were not read within {} s",
+                ASSIGN_TIMEOUT.as_secs()
             ))),
             // The pipeline refused, and has said why itself, or has ended.
             Err(RecvTimeoutError::Disconnected) => {
@@ -160,7 +173,9 @@ impl Context {
                 Ok(positions) if !lost => note_group_offsets(consumer, &positions),
                 Ok(_) | Err(RecvTimeoutError::Disconnected) => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    tracing::warn!("a commit still runs after a revoke; the table decides whether it counts");
+                    tracing::warn!(
+                        "a commit still runs after a revoke; the table decides whether it counts"
+                    );
                 }
             }
         }
@@ -200,11 +215,15 @@ pub(super) fn describe(
             }
         };
         let failed = |e: KafkaError| {
-            Error::external(format!("the log of {topic}-{partition} cannot be asked for")).with_source(e)
+            Error::external(format!("the log of {topic}-{partition} cannot be asked for"))
+                .with_source(e)
         };
-        let (start, end) = consumer.fetch_watermarks(topic, *partition, ASK_TIMEOUT).map_err(failed)?;
+        let (start, end) =
+            consumer.fetch_watermarks(topic, *partition, ASK_TIMEOUT).map_err(failed)?;
         let at_timestamp = match start_at {
-            StartAt::Timestamp { ms } => at_timestamp(consumer, topic, *partition, *ms).map_err(failed)?,
+            StartAt::Timestamp { ms } => {
+                at_timestamp(consumer, topic, *partition, *ms).map_err(failed)?
+            }
             _ => None,
         };
         described.push(AssignedPartition {

@@ -36,7 +36,8 @@ pub fn holds_no_record(
     let consumer: BaseConsumer = config.create().map_err(failed)?;
     let mut list = TopicPartitionList::new();
     let from = rdkafka::Offset::Offset(range.start().get());
-    list.add_partition_offset(&topic_partition.topic, topic_partition.partition, from).map_err(failed)?;
+    list.add_partition_offset(&topic_partition.topic, topic_partition.partition, from)
+        .map_err(failed)?;
     consumer.assign(&list).map_err(failed)?;
     for _ in 0..POLLS_MAX {
         match consumer.poll(Duration::from_millis(100)) {

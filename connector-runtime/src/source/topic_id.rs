@@ -63,7 +63,8 @@ pub(super) unsafe fn topic_id(
 /// `event` holds null or a live event, as `rd_kafka_queue_poll` returned it.
 unsafe fn read(event: &Event, topic: &str) -> Result<TopicId> {
     use ffi::rd_kafka_resp_err_t as Code;
-    let failed = |why: String| Error::external(format!("the id of topic `{topic}` cannot be read: {why}"));
+    let failed =
+        |why: String| Error::external(format!("the id of topic `{topic}` cannot be read: {why}"));
     if event.0.is_null() {
         return Err(failed("the brokers did not answer in time".into()));
     }

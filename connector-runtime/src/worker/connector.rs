@@ -21,7 +21,10 @@ pub(super) async fn run(running: Running) -> Result<()> {
     let (mut table, prepared, topics) = prepared.context(doing)?;
     if until_end {
         if topics.is_empty() {
-            return Err(Error::user("no topic matches `topics_pattern`, so there is nothing to read").context(doing()));
+            return Err(Error::user(
+                "no topic matches `topics_pattern`, so there is nothing to read",
+            )
+            .context(doing()));
         }
         let left = offsets_left(&mut table, &topics).await.context(doing)?;
         progress.to_cover.store(left, Ordering::Relaxed);
@@ -42,7 +45,8 @@ async fn prepare(running: &Running) -> Result<(Option<OpenTable>, Prepared, Topi
     let table = plan.table.sink.open(&plan.name).await?;
     let (plan, clock) = (plan.clone(), clock.clone());
     let prepared = tokio::task::spawn_blocking(move || KafkaSource::prepare(&plan, clock)).await;
-    let prepared = prepared.map_err(|e| Error::internal("connecting did not end").with_source(e))?;
+    let prepared =
+        prepared.map_err(|e| Error::internal("connecting did not end").with_source(e))?;
     let (prepared, topics) = prepared?;
     Ok((table, prepared, topics))
 }

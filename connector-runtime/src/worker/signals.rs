@@ -8,7 +8,8 @@ const INTERRUPTED: i32 = 130;
 
 /// Waits for signals for as long as the worker runs.
 pub(super) async fn watch(drain: watch::Sender<bool>) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("signals cannot be watched: only SIGKILL will end this worker");
         return std::future::pending().await;
@@ -20,7 +21,9 @@ pub(super) async fn watch(drain: watch::Sender<bool>) {
             Some(()) = int.recv() => {}
         }
         if draining {
-            tracing::warn!("second signal, aborting: nothing is lost, what is not committed is read again");
+            tracing::warn!(
+                "second signal, aborting: nothing is lost, what is not committed is read again"
+            );
             std::process::exit(INTERRUPTED);
         }
         draining = true;

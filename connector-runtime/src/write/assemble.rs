@@ -14,7 +14,11 @@ use connector_api::record::RawRecords;
 use connector_api::{Error, Result};
 
 /// Rows with exactly the table's columns, in its order. A column that the rows do not have is null.
-pub fn assemble(records: &RawRecords, decoded: &DecodedRows, columns: &SchemaRef) -> Result<RecordBatch> {
+pub fn assemble(
+    records: &RawRecords,
+    decoded: &DecodedRows,
+    columns: &SchemaRef,
+) -> Result<RecordBatch> {
     let payload = decoded.rows();
     let column = |field: &Arc<Field>| -> Result<ArrayRef> {
         if field.name() == KAFKA_COLUMN {
@@ -22,7 +26,9 @@ pub fn assemble(records: &RawRecords, decoded: &DecodedRows, columns: &SchemaRef
         }
         match payload.column_by_name(field.name()) {
             Some(column) => Ok(column.clone()),
-            None if field.is_nullable() => Ok(new_null_array(field.data_type(), payload.num_rows())),
+            None if field.is_nullable() => {
+                Ok(new_null_array(field.data_type(), payload.num_rows()))
+            }
             None => Err(Error::user(format!("the table requires a column `{}`", field.name()))),
         }
     };
@@ -72,7 +78,8 @@ fn repeated(text: &str, rows: usize) -> StringArray {
 /// The records' own time in microseconds UTC, null where the producer set none.
 fn timestamps(records: &RawRecords, rows: &[u32]) -> TimestampMicrosecondArray {
     let of_row = |row: &u32| records.timestamps_ms()[*row as usize];
-    let micros: ScalarBuffer<i64> = rows.iter().map(|row| of_row(row).saturating_mul(1000)).collect();
+    let micros: ScalarBuffer<i64> =
+        rows.iter().map(|row| of_row(row).saturating_mul(1000)).collect();
     let known = NullBuffer::from_iter(rows.iter().map(|row| of_row(row) >= 0));
     let known = (known.null_count() > 0).then_some(known);
     TimestampMicrosecondArray::new(micros, known).with_timezone("UTC")

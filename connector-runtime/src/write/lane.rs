@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use connector_api::Result;
 use connector_api::batch::{PartitionValues, TableBatch, TableSchema};
 use connector_api::clock::Clock;
 use connector_api::decoded::Rejected;
@@ -10,7 +11,6 @@ use connector_api::decoder::Decoder;
 use connector_api::record::RawRecords;
 use connector_api::sink::{FileStatus, TableWriter, TableWriters};
 use connector_api::staged::Accounting;
-use connector_api::Result;
 
 use super::assemble::assemble;
 use super::naming::FileNames;
@@ -57,7 +57,11 @@ impl std::fmt::Debug for Lane {
 
 impl Lane {
     /// A lane without open files.
-    pub fn new(decoder: Box<dyn Decoder>, writers: Arc<dyn TableWriters>, settings: LaneSettings) -> Self {
+    pub fn new(
+        decoder: Box<dyn Decoder>,
+        writers: Arc<dyn TableWriters>,
+        settings: LaneSettings,
+    ) -> Self {
         let names = FileNames::new(settings.run.clone());
         Self { decoder, writers, settings, names, open: BTreeMap::new(), finished: Vec::new() }
     }

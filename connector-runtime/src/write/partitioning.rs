@@ -12,7 +12,10 @@ use connector_api::{Error, Result};
 /// Splits rows by the values of some columns, which are then left out: the folder says them.
 ///
 /// Rows keep their order within a folder. Without partition columns all rows stay together.
-pub fn split(rows: &RecordBatch, columns: &[String]) -> Result<Vec<(PartitionValues, RecordBatch)>> {
+pub fn split(
+    rows: &RecordBatch,
+    columns: &[String],
+) -> Result<Vec<(PartitionValues, RecordBatch)>> {
     if columns.is_empty() {
         return Ok(vec![(PartitionValues::default(), rows.clone())]);
     }
@@ -27,7 +30,8 @@ pub fn split(rows: &RecordBatch, columns: &[String]) -> Result<Vec<(PartitionVal
     folders
         .into_iter()
         .map(|(values, indices)| {
-            let part = take_record_batch(&data, &UInt32Array::from(indices)).map_err(arrow_error)?;
+            let part =
+                take_record_batch(&data, &UInt32Array::from(indices)).map_err(arrow_error)?;
             Ok((values, part))
         })
         .collect()
@@ -35,10 +39,10 @@ pub fn split(rows: &RecordBatch, columns: &[String]) -> Result<Vec<(PartitionVal
 
 fn without(rows: &RecordBatch, columns: &[String]) -> Result<RecordBatch> {
     let schema = rows.schema();
-    let kept: Vec<usize> = (0..schema.fields().len())
-        .filter(|i| !columns.contains(schema.field(*i).name()))
-        .collect();
-    rows.project(&kept).map_err(|e| Error::internal("partition columns cannot be left out").with_source(e))
+    let kept: Vec<usize> =
+        (0..schema.fields().len()).filter(|i| !columns.contains(schema.field(*i).name())).collect();
+    rows.project(&kept)
+        .map_err(|e| Error::internal("partition columns cannot be left out").with_source(e))
 }
 
 /// The values of a column as the Delta protocol writes them ("Partition Value Serialization").
@@ -103,7 +107,9 @@ mod tests {
         let parts = split(&rows(), &["day".into(), "country".into()]).unwrap();
         let found: Vec<(Vec<Option<&str>>, usize)> = parts
             .iter()
-            .map(|(values, rows)| (values.0.iter().map(|(_, v)| v.as_deref()).collect(), rows.num_rows()))
+            .map(|(values, rows)| {
+                (values.0.iter().map(|(_, v)| v.as_deref()).collect(), rows.num_rows())
+            })
             .collect();
         assert_eq!(
             found,

@@ -42,10 +42,12 @@ use std::time::Duration;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
-use connector_api::clock::{Clock, Moment, SystemClock};
+use connector_api::clock::{Clock, Moment};
 use connector_api::ids::{ConnectorName, TopicPartition};
 use connector_api::offsets::{Offset, OffsetCheckpoint};
-use connector_api::outcome::{CommitError, CommitOutcome, CommitReceipt, Conflict, TokenLookup, Verdict};
+use connector_api::outcome::{
+    CommitError, CommitOutcome, CommitReceipt, Conflict, TokenLookup, Verdict,
+};
 use connector_api::sink::TableCommitter;
 use connector_api::staged::{StagedCommit, StagedFile};
 use connector_api::{Error, Result, check_invariant};
@@ -70,14 +72,14 @@ const STANDSTILL_MAX: Duration = Duration::from_secs(60 * 60);
 /// Commits after which the log is listed again: log checkpoints shorten what a snapshot carries.
 const COMMITS_UNLISTED_MAX: u64 = 100;
 /// How long to wait when a version "exists already" and is not there.
-const NOBODY_PAUSE: Duration = Duration::from_millis(100);
+const NOBODY_PAUSE: Duration = Duration::from_millis(50);
 
 /// The one that commits for a connector.
 #[derive(Debug)]
 pub(super) struct DeltaCommitter {
     table: Table,
     connector: ConnectorName,
-    clock: SystemClock,
+    clock: Arc<dyn Clock>,
     base: Base,
 }
 
@@ -99,8 +101,8 @@ impl DeltaCommitter {
         snapshot: SnapshotRef,
         entry: Option<EntryTag>,
         connector: ConnectorName,
+        clock: Arc<dyn Clock>,
     ) -> Self {
-        let clock = SystemClock::start();
         let listed = snapshot.version();
         let base = Base { snapshot, entry, seen: clock.now(), listed };
         Self { table, connector, clock, base }
@@ -110,7 +112,9 @@ impl DeltaCommitter {
     async fn base_holds(&mut self) -> Result<bool> {
         let version = self.base.snapshot.version();
         let asked = self.clock.now();
-        if self.base.entry.is_none() || log::tag(&self.table.store, version).await? != self.base.entry {
+        if self.base.entry.is_none()
+            || log::tag(&self.table.store, version).await? != self.base.entry
+        {
             return Ok(false);
         }
         self.base.seen = asked;
@@ -129,7 +133,9 @@ impl DeltaCommitter {
         let newest = match newer {
             _ if !continued => load_if_present(&self.table).await?.ok_or_else(gone)?,
             Ok(newer) => newer,
-            Err(error) => return Err(kernel_error("the table's newest version cannot be read", error)),
+            Err(error) => {
+                return Err(kernel_error("the table's newest version cannot be read", error));
+            }
         };
         let conflict = altered(&self.base.snapshot, &newest);
         if conflict.is_none() {
@@ -154,15 +160,25 @@ impl DeltaCommitter {
     }
 
     /// Where a version stands for some topic partitions.
-    async fn stored(&self, snapshot: &SnapshotRef, of: BTreeSet<TopicPartition>) -> Result<OffsetCheckpoint> {
+    async fn stored(
+        &self,
+        snapshot: &SnapshotRef,
+        of: BTreeSet<TopicPartition>,
+    ) -> Result<OffsetCheckpoint> {
         let (snapshot, connector) = (snapshot.clone(), self.connector.clone());
         let read = move |table: &Table| {
-            of.into_iter().filter_map(|tp| next_offset(table, &snapshot, &connector, tp).transpose()).collect()
+            of.into_iter()
+                .filter_map(|tp| next_offset(table, &snapshot, &connector, tp).transpose())
+                .collect()
         };
         self.table.blocking(read).await?
     }
 
-    async fn stored_for(&self, snapshot: &SnapshotRef, commit: &StagedCommit) -> Result<OffsetCheckpoint> {
+    async fn stored_for(
+        &self,
+        snapshot: &SnapshotRef,
+        commit: &StagedCommit,
+    ) -> Result<OffsetCheckpoint> {
         self.stored(snapshot, commit.delta().topic_partitions().cloned().collect()).await
     }
 
@@ -186,13 +202,15 @@ impl DeltaCommitter {
 
     /// Judges the commit on the base and, if it may be written, writes the version after it.
     async fn attempt(&mut self, commit: &StagedCommit) -> Result<Attempt, CommitError> {
-        let stored = self.stored_for(&self.base.snapshot, commit).await.map_err(CommitError::NotSent)?;
+        let stored =
+            self.stored_for(&self.base.snapshot, commit).await.map_err(CommitError::NotSent)?;
         if let Verdict::Refused(outcome) = commit.judge(stored) {
             return Ok(Attempt::Refused(outcome));
         }
         let version = self.base.snapshot.version() + 1;
         let (entry, answer) = CreateEntry::new(&self.table.store);
-        let (snapshot, connector, staged) = (self.base.snapshot.clone(), self.connector.clone(), commit.clone());
+        let (snapshot, connector, staged) =
+            (self.base.snapshot.clone(), self.connector.clone(), commit.clone());
         let written = self
             .table
             .blocking(move |table| write_version(table, snapshot, &connector, &staged, entry))
@@ -268,7 +286,10 @@ impl TableCommitter for DeltaCommitter {
                 let (snapshot, conflict) = self.refresh().await.map_err(|e| failed(sent, e))?;
                 if let Some(cause) = conflict {
                     let outcome = CommitOutcome::Conflicted { cause };
-                    return self.refused(&snapshot, commit, outcome).await.map_err(|e| failed(sent, e));
+                    return self
+                        .refused(&snapshot, commit, outcome)
+                        .await
+                        .map_err(|e| failed(sent, e));
                 }
                 if sent && snapshot.version() == before {
                     tokio::time::sleep(NOBODY_PAUSE).await;
@@ -283,7 +304,10 @@ impl TableCommitter for DeltaCommitter {
                 Ok(Attempt::Committed(receipt)) => return Ok(CommitOutcome::Committed(receipt)),
                 Ok(Attempt::Refused(outcome)) if newest => {
                     let snapshot = &self.base.snapshot;
-                    return self.refused(snapshot, commit, outcome).await.map_err(|e| failed(sent, e));
+                    return self
+                        .refused(snapshot, commit, outcome)
+                        .await
+                        .map_err(|e| failed(sent, e));
                 }
                 Ok(Attempt::Refused(_)) => {}
                 Ok(Attempt::Exists) => sent = true,
@@ -342,12 +366,16 @@ fn write_version(
         builder = builder.with_blind_append();
     }
     for (topic_partition, range) in commit.delta().iter() {
-        builder = builder.with_transaction_id(topic_partition.identity(connector), range.end().get());
+        builder =
+            builder.with_transaction_id(topic_partition.identity(connector), range.end().get());
     }
     let mut transaction = builder.build(table.engine.as_ref(), Box::new(entry))?;
     for file in commit.files() {
         let Some(AddAction(add)) = file.sink_data.get() else {
-            return Err(KernelError::generic(format!("`{}` was not written by this sink", file.path)));
+            return Err(KernelError::generic(format!(
+                "`{}` was not written by this sink",
+                file.path
+            )));
         };
         check_counts(file, add);
         transaction.add_files(Box::new(ArrowEngineData::new(add.clone())));
@@ -365,7 +393,8 @@ fn check_counts(file: &StagedFile, add: &RecordBatch) {
     let rows = statistics.and_then(|stats| number(stats.column_by_name("numRecords")));
     check_invariant!(
         Wr2,
-        rows.map(i64::unsigned_abs) == Some(file.rows) && bytes.map(i64::unsigned_abs) == Some(file.bytes),
+        rows.map(i64::unsigned_abs) == Some(file.rows)
+            && bytes.map(i64::unsigned_abs) == Some(file.bytes),
         "{file:?} goes into the log with {rows:?} rows and {bytes:?} bytes"
     );
 }
@@ -381,5 +410,74 @@ fn altered(known: &SnapshotRef, newest: &SnapshotRef) -> Option<Conflict> {
 }
 
 fn gone() -> Error {
-    Error::decision("the table is no longer there; its rows and offsets are gone. To begin a new one, restart the connector")
+    Error::decision(
+        "the table is no longer there; its rows and offsets are gone. To begin a new one, restart the connector",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use connector_api::batch::TableSchema;
+    use connector_api::config::{Compression, TableSettings};
+    use connector_api::contract;
+    use delta_kernel::Snapshot;
+
+    use super::super::{sink_on, store_at};
+    use super::*;
+
+    /// A clock on which minutes pass between any two looks.
+    #[derive(Debug)]
+    struct Leaps {
+        step: Duration,
+        looks: AtomicU64,
+    }
+
+    impl Clock for Leaps {
+        fn now(&self) -> Moment {
+            let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+            Moment(self.step * u32::try_from(looks).unwrap())
+        }
+
+        fn wall_ms(&self) -> i64 {
+            0
+        }
+    }
+
+    async fn commit_with_steps_of(minutes: u64) -> Result<CommitOutcome, CommitError> {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = TableSettings {
+            location: folder.path().to_str().unwrap().to_owned(),
+            partition_by: Vec::new(),
+            properties: [].into(),
+            storage: [].into(),
+            compression: Compression::Zstd(1),
+        };
+        let store = store_at(&settings.location, &settings.storage).unwrap();
+        let schema: TableSchema = contract::schema();
+        let sink = sink_on(store.clone(), settings);
+        let opened = sink.create(&contract::connector(), &schema).await.unwrap();
+        let staged = contract::Round::new("t-1").new_range(0, 0, 3).staged(&opened).await;
+        let table = Table::new(&store);
+        let load = |table: &Table| {
+            Snapshot::builder_for(table.store.url.as_str()).build(table.engine.as_ref())
+        };
+        let snapshot = table.blocking(load).await.unwrap().unwrap();
+        let entry = log::tag(&store, 0).await.unwrap();
+        let clock =
+            Arc::new(Leaps { step: Duration::from_secs(60 * minutes), looks: AtomicU64::new(0) });
+        let mut committer =
+            DeltaCommitter::new(table, snapshot, entry, contract::connector(), clock);
+        committer.commit(&staged).await
+    }
+
+    /// In between, the log may have been cleaned up beyond the version that was written.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_stood_still_before_the_write_does_not_trust_its_answer() {
+        let soon = commit_with_steps_of(1).await;
+        assert!(matches!(soon, Ok(CommitOutcome::Committed(_))), "{soon:?}");
+        let late = commit_with_steps_of(61).await;
+        assert!(matches!(late, Err(CommitError::Unknown(_))), "{late:?}");
+    }
 }

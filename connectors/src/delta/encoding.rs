@@ -84,7 +84,9 @@ fn encode_leaf(
         | DataType::Timestamp(..) => builder
             .set_column_dictionary_enabled(column.clone(), false)
             .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED),
-        DataType::Float32 | DataType::Float64 => builder.set_column_dictionary_enabled(column, false),
+        DataType::Float32 | DataType::Float64 => {
+            builder.set_column_dictionary_enabled(column, false)
+        }
         _ => builder,
     }
 }

@@ -10,7 +10,9 @@ use connector_api::outcome::{CommitReceipt, TokenLookup};
 use connector_api::staged::StagedCommit;
 use delta_kernel::committer::{CommitMetadata, CommitResponse, Committer, PublishMetadata};
 use delta_kernel::engine::arrow_utils::to_json_bytes;
-use delta_kernel::{Engine, FileMeta, FilteredEngineData, KernelError, KernelResult, KernelResultIterator};
+use delta_kernel::{
+    Engine, FileMeta, FilteredEngineData, KernelError, KernelResult, KernelResultIterator,
+};
 use futures::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode};
@@ -84,8 +86,11 @@ pub(super) async fn look_up(
     if commit.delta().iter().any(|(tp, range)| stored.next(tp) < Some(range.end())) {
         return Ok(TokenLookup::NotFound);
     }
-    let ends: Vec<(String, i64)> =
-        commit.delta().iter().map(|(tp, range)| (tp.identity(connector), range.end().get())).collect();
+    let ends: Vec<(String, i64)> = commit
+        .delta()
+        .iter()
+        .map(|(tp, range)| (tp.identity(connector), range.end().get()))
+        .collect();
     let oldest = newest.saturating_sub(LOOK_BACK_MAX);
     let mut entries = stream::iter((oldest..=newest).rev())
         .map(|version| async move { (version, content(store, version).await) })
@@ -131,8 +136,12 @@ fn testimony(entry: &[u8], token: &str, ends: &[(String, i64)]) -> Testimony {
         if action["commitInfo"]["operationParameters"][TOKEN] == token {
             return Testimony::Holds;
         }
-        let next = |identity: &str| (action["txn"]["appId"] == identity).then(|| action["txn"]["version"].as_i64());
-        precedes |= ends.iter().any(|(identity, end)| next(identity).flatten().is_some_and(|next| next <= *end));
+        let next = |identity: &str| {
+            (action["txn"]["appId"] == identity).then(|| action["txn"]["version"].as_i64())
+        };
+        precedes |= ends
+            .iter()
+            .any(|(identity, end)| next(identity).flatten().is_some_and(|next| next <= *end));
     }
     if precedes { Testimony::Precedes } else { Testimony::Nothing }
 }
@@ -191,12 +200,17 @@ impl Committer for CreateEntry {
         let (answer, response) = match self.runtime.block_on(self.store.answer(put)) {
             Ok(done) => {
                 let entry = FileMeta::new(entry, commit.in_commit_timestamp(), size);
-                (Answer::Created(done.e_tag.map(EntryTag)), Ok(CommitResponse::Committed { file_meta: entry }))
+                (
+                    Answer::Created(done.e_tag.map(EntryTag)),
+                    Ok(CommitResponse::Committed { file_meta: entry }),
+                )
             }
             Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
                 (Answer::Exists, Ok(CommitResponse::Conflict { version: commit.version() }))
             }
-            Err(error) => (Answer::Lost(error), Err(KernelError::generic("the store gave no answer"))),
+            Err(error) => {
+                (Answer::Lost(error), Err(KernelError::generic("the store gave no answer")))
+            }
         };
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
         response
@@ -223,15 +237,26 @@ mod tests {
 
     #[test]
     fn cm_3_a_token_is_found_in_the_commit_info_and_nowhere_else() {
-        check(r#"{"commitInfo":{"operationParameters":{"alluvium.token":"t-1"}}}"#, Testimony::Holds);
-        check(r#"{"commitInfo":{"operationParameters":{"alluvium.token":"t-11"}}}"#, Testimony::Nothing);
+        check(
+            r#"{"commitInfo":{"operationParameters":{"alluvium.token":"t-1"}}}"#,
+            Testimony::Holds,
+        );
+        check(
+            r#"{"commitInfo":{"operationParameters":{"alluvium.token":"t-11"}}}"#,
+            Testimony::Nothing,
+        );
         check(r#"{"add":{"path":"t-1","tags":{"alluvium.token":"t-1"}}}"#, Testimony::Nothing);
-        check(r#"{"commitInfo":{"operationParameters":{"alluvium.token":"t-1"}"#, Testimony::Nothing);
+        check(
+            r#"{"commitInfo":{"operationParameters":{"alluvium.token":"t-1"}"#,
+            Testimony::Nothing,
+        );
     }
 
     #[test]
     fn an_offset_at_or_before_the_end_precedes_the_commit() {
-        let entry = |id: &str, next: i64| format!("{{}}\n{{ \"txn\": {{\"appId\":\"{id}\",\"version\":{next}}} }}\n");
+        let entry = |id: &str, next: i64| {
+            format!("{{}}\n{{ \"txn\": {{\"appId\":\"{id}\",\"version\":{next}}} }}\n")
+        };
         check(&entry("c/orders@id/0", 19), Testimony::Precedes);
         check(&entry("c/orders@id/0", 20), Testimony::Precedes);
         check(&entry("c/orders@id/0", 21), Testimony::Nothing);

@@ -54,7 +54,8 @@ impl TableMaintenance for DeltaMaintenance {
         let last = self.last_log_checkpoint().await.unwrap_or(0);
         let snapshot = self.table.blocking(Table::load).await?;
         let snapshot = snapshot.map_err(|e| kernel_error("the table cannot be read", e))?;
-        let interval = snapshot.table_properties().checkpoint_interval.map_or(INTERVAL, |n| n.get());
+        let interval =
+            snapshot.table_properties().checkpoint_interval.map_or(INTERVAL, |n| n.get());
         if snapshot.version() < last + interval {
             self.set_due(last + interval);
             return Ok(None);

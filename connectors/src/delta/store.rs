@@ -85,26 +85,33 @@ pub fn store_at(
     location: &str,
     options: &BTreeMap<String, Secret<String>>,
 ) -> Result<Store, SettingError> {
-    let refused = |message: String| SettingError { key: vec!["delta".into(), "location".into()], message };
+    let refused =
+        |message: String| SettingError { key: vec!["delta".into(), "location".into()], message };
     match location.split_once("://") {
         None => local(FilePath::new(location), options),
         Some(("file", path)) if path.starts_with('/') => {
-            let url = Url::parse(location).map_err(|e| refused(format!("`{location}` is no URL: {e}")))?;
-            let path = url.to_file_path().map_err(|()| refused(format!("`{location}` names no path")))?;
+            let url = Url::parse(location)
+                .map_err(|e| refused(format!("`{location}` is no URL: {e}")))?;
+            let path =
+                url.to_file_path().map_err(|()| refused(format!("`{location}` names no path")))?;
             local(&path, options)
         }
         Some(("s3" | "s3a", _)) => s3(location, options),
-        Some((scheme @ ("gs" | "az" | "abfs" | "abfss" | "adl" | "azure"), _)) => Err(refused(format!(
-            "`{scheme}://` is not supported yet; allowed is {ALLOWED}"
-        ))),
+        Some((scheme @ ("gs" | "az" | "abfs" | "abfss" | "adl" | "azure"), _)) => {
+            Err(refused(format!("`{scheme}://` is not supported yet; allowed is {ALLOWED}")))
+        }
         Some((scheme, _)) => {
             Err(refused(format!("`{scheme}://` is no known location; allowed is {ALLOWED}")))
         }
     }
 }
 
-fn local(path: &FilePath, options: &BTreeMap<String, Secret<String>>) -> Result<Store, SettingError> {
-    let refused = |message: String| SettingError { key: vec!["delta".into(), "location".into()], message };
+fn local(
+    path: &FilePath,
+    options: &BTreeMap<String, Secret<String>>,
+) -> Result<Store, SettingError> {
+    let refused =
+        |message: String| SettingError { key: vec!["delta".into(), "location".into()], message };
     if let Some(option) = options.keys().next() {
         return Err(SettingError {
             key: vec!["storage".into(), option.clone()],
@@ -115,17 +122,23 @@ fn local(path: &FilePath, options: &BTreeMap<String, Secret<String>>) -> Result<
         return Err(refused(format!("the location is empty; allowed is {ALLOWED}")));
     }
     let shown = path.display();
-    let path = std::path::absolute(path).map_err(|e| refused(format!("`{shown}` is no path: {e}")))?;
-    let url = Url::from_directory_path(&path).map_err(|()| refused(format!("`{shown}` is no path")))?;
+    let path =
+        std::path::absolute(path).map_err(|e| refused(format!("`{shown}` is no path: {e}")))?;
+    let url =
+        Url::from_directory_path(&path).map_err(|()| refused(format!("`{shown}` is no path")))?;
     Ok(Store { objects: Arc::new(LocalFileSystem::new()), url, deadline: DEADLINE })
 }
 
 fn s3(location: &str, options: &BTreeMap<String, Secret<String>>) -> Result<Store, SettingError> {
-    let refused = |message: String| SettingError { key: vec!["delta".into(), "location".into()], message };
-    let mut url = Url::parse(location).map_err(|e| refused(format!("`{location}` is no URL: {e}")))?;
+    let refused =
+        |message: String| SettingError { key: vec!["delta".into(), "location".into()], message };
+    let mut url =
+        Url::parse(location).map_err(|e| refused(format!("`{location}` is no URL: {e}")))?;
     let bucket = url.host_str().unwrap_or_default().to_owned();
     if bucket.is_empty() {
-        return Err(refused(format!("`{location}` names no bucket: `s3://bucket/prefix` is allowed")));
+        return Err(refused(format!(
+            "`{location}` names no bucket: `s3://bucket/prefix` is allowed"
+        )));
     }
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
@@ -178,7 +191,7 @@ mod tests {
         match (found, expected) {
             (Ok(store), Ok(url)) => assert_eq!(store.url.as_str(), url),
             (Err(error), Err(part)) => assert!(error.message.contains(part), "{}", error.message),
-            (found, _) => assert!(false, "{location}: {found:?}"),
+            (found, _) => panic!("{location}: {found:?}"),
         }
     }
 
@@ -186,7 +199,11 @@ mod tests {
     fn a_location_is_a_path_or_a_url_of_a_known_store() {
         check("/data/orders", &[], Ok("file:///data/orders/"));
         check("file:///data/my orders", &[], Ok("file:///data/my%20orders/"));
-        let keys = [("aws_region", "eu-west-1"), ("aws_access_key_id", "k"), ("aws_secret_access_key", "s")];
+        let keys = [
+            ("aws_region", "eu-west-1"),
+            ("aws_access_key_id", "k"),
+            ("aws_secret_access_key", "s"),
+        ];
         check("s3://lake/bronze", &keys, Ok("s3://lake/bronze/"));
         check("gs://lake/bronze", &[], Err("not supported yet"));
         check("ftp://lake", &[], Err("no known location"));

@@ -59,7 +59,8 @@ pub(super) fn check(snapshot: &Snapshot) -> Result<()> {
         7 => {
             let features = [protocol.reader_features(), protocol.writer_features()];
             let features = features.into_iter().flatten().flatten().map(ToString::to_string);
-            let unknown: BTreeSet<_> = features.filter(|name| !WRITABLE.contains(&name.as_str())).collect();
+            let unknown: BTreeSet<_> =
+                features.filter(|name| !WRITABLE.contains(&name.as_str())).collect();
             found.extend(unknown.iter().map(|feature| format!("the feature `{feature}`")));
         }
         legacy => found.push(format!("writer version {legacy} (1, 2 and 7 are supported)")),
@@ -86,7 +87,8 @@ pub(super) fn refused_properties(properties: &BTreeMap<String, String>) -> Vec<S
         key == RETENTION
             || key.starts_with("delta.constraints.")
             || key == "delta.columnMapping.mode"
-            || (key.starts_with("delta.feature.") && !WRITABLE.contains(&&key["delta.feature.".len()..]))
+            || (key.starts_with("delta.feature.")
+                && !WRITABLE.contains(&&key["delta.feature.".len()..]))
     };
     let error = |key: &String| SettingError {
         key: vec!["delta".into(), "properties".into(), key.clone()],
@@ -97,7 +99,11 @@ pub(super) fn refused_properties(properties: &BTreeMap<String, String>) -> Vec<S
 
 fn column_rules(fields: &StructType, above: &str, found: &mut Vec<String>) {
     for field in fields.fields() {
-        let path = if above.is_empty() { field.name().clone() } else { format!("{above}.{}", field.name()) };
+        let path = if above.is_empty() {
+            field.name().clone()
+        } else {
+            format!("{above}.{}", field.name())
+        };
         for (key, what) in COLUMN_RULES {
             if is_set(field, key) {
                 found.push(format!("{what}, `{path}`"));

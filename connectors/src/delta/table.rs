@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use connector_api::batch::TableSchema;
+use connector_api::clock::SystemClock;
 use connector_api::config::{Compression, TableSettings};
 use connector_api::ids::{ConnectorName, TableId};
 use connector_api::sink::OpenTable;
@@ -71,7 +72,9 @@ impl Table {
         let done = tokio::task::spawn_blocking(move || work(&table));
         match tokio::time::timeout(deadline, done).await {
             Ok(Ok(done)) => Ok(done),
-            Ok(Err(e)) => Err(Error::internal("a call of the Delta kernel did not end").with_source(e)),
+            Ok(Err(e)) => {
+                Err(Error::internal("a call of the Delta kernel did not end").with_source(e))
+            }
             Err(_) => Err(Error::external(format!("the store gave no answer within {deadline:?}"))),
         }
     }
@@ -99,7 +102,9 @@ pub(super) fn kernel_error(doing: &str, error: KernelError) -> Error {
     match error {
         KernelError::Backtraced { source, .. } => kernel_error(doing, *source),
         KernelError::ObjectStore(error) => store_error(doing, error),
-        KernelError::IOError(_) | KernelError::Reqwest(_) => Error::external(doing).with_source(error),
+        KernelError::IOError(_) | KernelError::Reqwest(_) => {
+            Error::external(doing).with_source(error)
+        }
         _ => Error::user(doing).with_source(error),
     }
 }
@@ -154,7 +159,8 @@ fn local_folder(store: &Store, create: bool) -> Result<(), KernelError> {
     if create {
         std::fs::create_dir_all(&folder)?;
     }
-    let no_folder = || KernelError::InvalidTableLocation(format!("`{}` is no folder", folder.display()));
+    let no_folder =
+        || KernelError::InvalidTableLocation(format!("`{}` is no folder", folder.display()));
     match std::fs::metadata(&folder) {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => Err(no_folder()),
@@ -175,7 +181,8 @@ pub(super) async fn create(
 ) -> Result<OpenTable> {
     let table = Table::new(store);
     let columns = schema::to_delta(&schema.columns)?;
-    let (properties, partition_by) = (settings.properties.clone(), schema.partition_columns.clone());
+    let (properties, partition_by) =
+        (settings.properties.clone(), schema.partition_columns.clone());
     let created = table.blocking(move |table| {
         local_folder(&table.store, true)?;
         let mut builder = create_table(table.store.url.as_str(), columns, ENGINE_INFO, false)
@@ -197,11 +204,12 @@ pub(super) async fn create(
         }
         (Ok(Some(table)), _) => Ok(table),
         (_, Err(error)) => Err(error),
-        (_, Ok(Err(error))) => Err(kernel_error("the first version of the table cannot be written", error)),
-        (Err(error), _) => Err(error),
-        (Ok(None), _) => {
-            Err(Error::external("the table was created and is not there").with_retry(Retry::AfterBackoff))
+        (_, Ok(Err(error))) => {
+            Err(kernel_error("the first version of the table cannot be written", error))
         }
+        (Err(error), _) => Err(error),
+        (Ok(None), _) => Err(Error::external("the table was created and is not there")
+            .with_retry(Retry::AfterBackoff)),
     }
 }
 
@@ -239,7 +247,13 @@ async fn split(
             compression,
             partition_types,
         )),
-        committer: Box::new(DeltaCommitter::new(table.clone(), snapshot, entry, connector.clone())),
+        committer: Box::new(DeltaCommitter::new(
+            table.clone(),
+            snapshot,
+            entry,
+            connector.clone(),
+            Arc::new(SystemClock::start()),
+        )),
         maintenance: Some(Arc::new(DeltaMaintenance::new(table))),
     })
 }

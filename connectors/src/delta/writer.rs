@@ -84,7 +84,9 @@ impl DeltaWriters {
                 .parse_scalar(text)
                 .map_err(|e| kernel_error(&format!("partition column `{column}`"), e))?,
             (Some(_), _) => {
-                return Err(Error::user(format!("partition column `{column}` is not of a simple type")));
+                return Err(Error::user(format!(
+                    "partition column `{column}` is not of a simple type"
+                )));
             }
         };
         Ok((column.to_owned(), scalar))
@@ -92,13 +94,16 @@ impl DeltaWriters {
 }
 
 impl TableWriters for DeltaWriters {
-    fn open_file(&self, name: &str, partition_values: &PartitionValues) -> Result<Box<dyn TableWriter>> {
+    fn open_file(
+        &self,
+        name: &str,
+        partition_values: &PartitionValues,
+    ) -> Result<Box<dyn TableWriter>> {
         let context = self.write_context(partition_values)?;
         let physical = context.physical_data_schema().clone();
-        let columns: Schema = physical
-            .as_ref()
-            .try_into_arrow()
-            .map_err(|e| Error::internal("the table's columns have no Arrow type").with_source(e))?;
+        let columns: Schema = physical.as_ref().try_into_arrow().map_err(|e| {
+            Error::internal("the table's columns have no Arrow type").with_source(e)
+        })?;
         let columns = Arc::new(columns);
         let ending = encoding::file_ending(self.compression);
         let url = context
@@ -126,7 +131,10 @@ impl TableWriters for DeltaWriters {
     }
 }
 
-fn parquet_writer(columns: &SchemaRef, properties: WriterProperties) -> Result<ArrowWriter<Vec<u8>>> {
+fn parquet_writer(
+    columns: &SchemaRef,
+    properties: WriterProperties,
+) -> Result<ArrowWriter<Vec<u8>>> {
     // Arrow's own schema is left out: readers take the Parquet types, as from any other writer.
     let options =
         ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
@@ -206,7 +214,7 @@ impl TableWriter for DeltaWriter {
         let State::Finished(finished) = &self.state else {
             return Err(Error::internal("a file was staged before it was finished"));
         };
-        put(&self.store, &self.path, finished.content.clone()).await?;
+        put(&self.store, &self.path, &self.url, finished.content.clone()).await?;
         Ok(StagedFile {
             path: self.path.to_string(),
             rows: self.rows,
@@ -231,12 +239,15 @@ impl DeltaWriter {
             self.rows
         );
         let content = Bytes::from(std::mem::take(writing.parquet.inner_mut()));
-        let statistics = writing.statistics.finish().map_err(|e| kernel_error("statistics of a file", e))?;
+        let statistics =
+            writing.statistics.finish().map_err(|e| kernel_error("statistics of a file", e))?;
         let statistics = statistics.ok_or_else(|| Error::internal("a data file without rows"))?;
-        let meta = FileMeta::new(self.url.clone(), SystemClock::start().wall_ms(), content.len() as u64);
-        let add = build_add_file_metadata(DataFileMetadata::new(meta, statistics), &writing.context)
-            .and_then(EngineDataArrowExt::try_into_record_batch)
-            .map_err(|e| kernel_error("the `add` action of a file", e))?;
+        let meta =
+            FileMeta::new(self.url.clone(), SystemClock::start().wall_ms(), content.len() as u64);
+        let add =
+            build_add_file_metadata(DataFileMetadata::new(meta, statistics), &writing.context)
+                .and_then(EngineDataArrowExt::try_into_record_batch)
+                .map_err(|e| kernel_error("the `add` action of a file", e))?;
         Ok(Finished { content, add })
     }
 }
@@ -246,7 +257,9 @@ fn with_columns(columns: &SchemaRef, rows: &RecordBatch) -> Result<RecordBatch> 
     let mut pairs = rows.schema_ref().fields().iter().zip(columns.fields());
     if let Some((given, own)) = pairs.find(|(given, own)| given.name() != own.name()) {
         let (given, own) = (given.name(), own.name());
-        return Err(Error::internal(format!("rows have the column `{given}` in the place of `{own}`")));
+        return Err(Error::internal(format!(
+            "rows have the column `{given}` in the place of `{own}`"
+        )));
     }
     RecordBatch::try_new(columns.clone(), rows.columns().to_vec())
         .map_err(|e| Error::internal("rows do not have the table's columns").with_source(e))
@@ -256,8 +269,8 @@ fn with_columns(columns: &SchemaRef, rows: &RecordBatch) -> Result<RecordBatch> 
 pub(super) struct AddAction(pub(super) RecordBatch);
 
 /// Puts an object, in equal parts if it is large. A failed multipart upload is given up and cleaned.
-async fn put(store: &Store, path: &Path, content: Bytes) -> Result<()> {
-    let failed = |e| store_error(format!("failed to put data file `{path}`"), e);
+async fn put(store: &Store, path: &Path, url: &Url, content: Bytes) -> Result<()> {
+    let failed = |e| store_error(format!("failed to put data file `{url}`"), e);
     if content.len() <= PART_BYTES {
         store.objects.put(path, PutPayload::from(content)).await.map_err(failed)?;
         return Ok(());

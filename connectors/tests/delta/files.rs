@@ -8,7 +8,8 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use connector_api::batch::{PartitionValues, TableBatch, TableSchema};
 use connector_api::config::Compression;
 use connector_api::contract::{
-    Round, Subject, batch, commit, committed, connector, created, range, rows, topic_partition, visible_rows,
+    Round, Subject, batch, commit, committed, connector, created, range, rows, topic_partition,
+    visible_rows,
 };
 use connector_api::sink::OpenTable;
 use connector_api::staged::StagedFile;
@@ -18,7 +19,10 @@ use super::place::Place;
 
 /// A table with a column `id`, partitioned by a column of this type.
 async fn partitioned(place: &Place, data_type: DataType) -> OpenTable {
-    let columns = Schema::new(vec![Field::new("by", data_type, true), Field::new("id", DataType::Int64, true)]);
+    let columns = Schema::new(vec![
+        Field::new("by", data_type, true),
+        Field::new("id", DataType::Int64, true),
+    ]);
     let schema = TableSchema { columns: Arc::new(columns), partition_columns: vec!["by".into()] };
     let table = place.sink().create(&connector(), &schema).await.unwrap();
     assert_eq!(table.schema, schema);
@@ -70,7 +74,11 @@ async fn check(data_type: DataType, values: &[Option<&str>]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn partition_values_of_every_kind_reach_the_log_as_they_are() {
-    check(DataType::Utf8, &[Some("DE"), None, Some("a b/c%:=ü"), Some("a%20b"), Some("#?&+\\\"'"), Some("..")]).await;
+    check(
+        DataType::Utf8,
+        &[Some("DE"), None, Some("a b/c%:=ü"), Some("a%20b"), Some("#?&+\\\"'"), Some("..")],
+    )
+    .await;
     check(DataType::Date32, &[Some("2026-01-31"), Some("1969-12-31"), None]).await;
     check(DataType::Int32, &[Some("7"), Some("-7"), None]).await;
     check(DataType::Int64, &[Some("9007199254740993")]).await;
@@ -83,7 +91,8 @@ async fn partition_values_that_do_not_fit_the_column_are_refused() {
     let place = Place::new();
     let table = partitioned(&place, DataType::Date32).await;
     let open = |values: &[(&str, Option<&str>)]| {
-        let own = |(column, value): &(&str, Option<&str>)| (column.to_string(), value.map(str::to_owned));
+        let own =
+            |(column, value): &(&str, Option<&str>)| (column.to_string(), value.map(str::to_owned));
         table.writers.open_file("f-1", &PartitionValues(values.iter().map(own).collect()))
     };
     assert!(open(&[("by", Some("2026-13-01"))]).is_err());
@@ -98,7 +107,9 @@ fn noise(rows: usize, bytes_per_row: usize) -> StringArray {
     let mut text = || {
         let mut text = String::with_capacity(bytes_per_row);
         while text.len() < bytes_per_row {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             text.push_str(&format!("{:012x}", state >> 16));
         }
         text
@@ -115,7 +126,8 @@ async fn a_large_file_goes_up_in_parts_and_is_whole() {
     let mut columns = small.rows().columns().to_vec();
     columns[2] = Arc::new(noise(2000, 20_000));
     let large = RecordBatch::try_new(small.rows().schema(), columns).unwrap();
-    let large = TableBatch::new(topic_partition(0), range(0, 2000), PartitionValues::default(), large);
+    let large =
+        TableBatch::new(topic_partition(0), range(0, 2000), PartitionValues::default(), large);
     let mut writer = table.writers.open_file("large", &PartitionValues::default()).unwrap();
     writer.write(&large).unwrap();
     writer.finish().unwrap();
@@ -128,8 +140,12 @@ async fn a_large_file_goes_up_in_parts_and_is_whole() {
     committed(table.committer.commit(&round.with_files(vec![file])).await);
     assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 2000)]));
     let files = place.log().files(&place.root());
-    let texts: Vec<_> = files[0].batches.iter().flat_map(|b| b.column(2).as_string::<i32>().iter()).collect();
-    assert!(texts.into_iter().eq(large.rows().column(2).as_string::<i32>().iter()), "the parts are in order");
+    let texts: Vec<_> =
+        files[0].batches.iter().flat_map(|b| b.column(2).as_string::<i32>().iter()).collect();
+    assert!(
+        texts.into_iter().eq(large.rows().column(2).as_string::<i32>().iter()),
+        "the parts are in order"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +157,8 @@ async fn a_failed_part_leaves_no_upload_behind() {
     let mut columns = small.rows().columns().to_vec();
     columns[2] = Arc::new(noise(1000, 20_000));
     let large = RecordBatch::try_new(small.rows().schema(), columns).unwrap();
-    let large = TableBatch::new(topic_partition(0), range(0, 1000), PartitionValues::default(), large);
+    let large =
+        TableBatch::new(topic_partition(0), range(0, 1000), PartitionValues::default(), large);
     let mut writer = table.writers.open_file("large", &PartitionValues::default()).unwrap();
     writer.write(&large).unwrap();
     writer.finish().unwrap();
@@ -164,7 +181,12 @@ async fn the_name_of_a_file_says_how_it_is_compressed() {
         let mut place = Place::new();
         place.settings.compression = compression;
         let mut table = created(&place).await;
-        let file = connector_api::contract::staged_file(&table, "f-1", &[batch(&topic_partition(0), 0, 10)]).await;
+        let file = connector_api::contract::staged_file(
+            &table,
+            "f-1",
+            &[batch(&topic_partition(0), 0, 10)],
+        )
+        .await;
         assert!(file.path.contains("part-f-1") && file.path.ends_with(ending), "{}", file.path);
         let round = Round::new("t-1").new_range(0, 0, 10);
         committed(table.committer.commit(&round.with_files(vec![file])).await);
@@ -182,9 +204,18 @@ async fn statistics_of_a_file_stand_in_the_log() {
     let add = log.actions("add").next().unwrap();
     let statistics: Value = serde_json::from_str(add["stats"].as_str().unwrap()).unwrap();
     assert_eq!(statistics["numRecords"], 20);
-    assert_eq!(statistics["minValues"], json!({"kafka_partition": 3, "kafka_offset": 100, "text": "row 100"}));
-    assert_eq!(statistics["maxValues"], json!({"kafka_partition": 3, "kafka_offset": 119, "text": "row 119"}));
-    assert_eq!(statistics["nullCount"], json!({"kafka_partition": 0, "kafka_offset": 0, "text": 0}));
+    assert_eq!(
+        statistics["minValues"],
+        json!({"kafka_partition": 3, "kafka_offset": 100, "text": "row 100"})
+    );
+    assert_eq!(
+        statistics["maxValues"],
+        json!({"kafka_partition": 3, "kafka_offset": 119, "text": "row 119"})
+    );
+    assert_eq!(
+        statistics["nullCount"],
+        json!({"kafka_partition": 0, "kafka_offset": 0, "text": 0})
+    );
     assert_eq!(add["dataChange"], true);
 }
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use connector_api::contract::{
-    Round, Subject, checkpoint, commit, committed, connector, created, opened, positions, rows, schema,
-    visible_rows,
+    Round, Subject, batch, checkpoint, commit, committed, connector, created, opened, positions,
+    rows, schema, staged_file, topic_partition, visible_rows,
 };
 use connector_api::outcome::{CommitError, CommitOutcome, Conflict, TokenLookup};
 use connector_api::staged::StagedCommit;
@@ -80,7 +80,11 @@ async fn check_replaced(versions: i64) {
     let next = Round::new("t-3").range(0, 3, 4).staged(&table).await;
     replace(&place, versions).await;
     let before = place.visible().await;
-    assert_eq!(conflict(table.committer.commit(&next).await), Conflict::TableReplaced, "{versions}");
+    assert_eq!(
+        conflict(table.committer.commit(&next).await),
+        Conflict::TableReplaced,
+        "{versions}"
+    );
     assert!(table.committer.find(&next).await.unwrap_err().needs_decision());
     assert!(table.committer.checkpoint(&[]).await.unwrap_err().needs_decision());
     assert_eq!(place.visible().await, before, "nothing was written");
@@ -110,7 +114,10 @@ async fn a_dropped_table_is_not_written_to() {
 fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in from.read_dir().unwrap() {
-        let (path, to) = { let e = entry.unwrap(); (e.path(), to.join(e.file_name())) };
+        let (path, to) = {
+            let e = entry.unwrap();
+            (e.path(), to.join(e.file_name()))
+        };
         match path.is_dir() {
             true => copy_folder(&path, &to),
             false => drop(std::fs::copy(&path, &to).unwrap()),
@@ -136,7 +143,9 @@ async fn check_restored(others: i64) {
         commit(&mut other, Round::new(&format!("o-{n}")).new_range(1, n, n + 1)).await;
     }
     match table.committer.commit(&next).await {
-        Ok(CommitOutcome::RolledBack { stored }) => assert_eq!(positions(&stored), [(0, 1)], "{others}"),
+        Ok(CommitOutcome::RolledBack { stored }) => {
+            assert_eq!(positions(&stored), [(0, 1)], "{others}")
+        }
         other => panic!("expected `RolledBack`, found {other:?}"),
     }
     assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 1), (1, 0, others)]));
@@ -184,7 +193,11 @@ async fn a_pruned_history_proves_nothing() {
         other => panic!("expected `Fenced`, found {other:?}"),
     }
     let never = Round::new("t-3").range(0, 12, 13).staged(&table).await;
-    assert_eq!(table.committer.find(&never).await.unwrap(), TokenLookup::NotFound, "its offsets prove it");
+    assert_eq!(
+        table.committer.find(&never).await.unwrap(),
+        TokenLookup::NotFound,
+        "its offsets prove it"
+    );
     committed(table.committer.commit(&never).await);
 }
 
@@ -229,11 +242,26 @@ async fn files_of_another_sink_are_not_sent() {
     let place = Place::new();
     let mut table = created(&place).await;
     let memory = connector_api::memory::InMemoryTable::new().sink();
-    let elsewhere = connector_api::sink::Sink::create(&memory, &connector(), &schema()).await.unwrap();
+    let elsewhere =
+        connector_api::sink::Sink::create(&memory, &connector(), &schema()).await.unwrap();
     let foreign: StagedCommit = Round::new("t-1").new_range(0, 0, 10).staged(&elsewhere).await;
     match table.committer.commit(&foreign).await {
-        Err(CommitError::NotSent(error)) => assert!(error.to_string().contains("not written by this sink")),
+        Err(CommitError::NotSent(error)) => {
+            assert!(error.to_string().contains("not written by this sink"))
+        }
         other => panic!("expected `NotSent`, found {other:?}"),
     }
+    assert_eq!(place.log().version(), 0);
+}
+
+/// WR-2: a count that changed on its way stops the commit before anything is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn wr_2_a_file_that_counts_other_rows_than_its_writer_is_not_sent() {
+    let place = Place::new();
+    let mut table = created(&place).await;
+    let mut file = staged_file(&table, "f-1", &[batch(&topic_partition(0), 0, 10)]).await;
+    file.rows += 1;
+    let staged = Round::new("t-1").new_range(0, 0, 10).with_files(vec![file]);
+    assert!(table.committer.commit(&staged).await.is_err());
     assert_eq!(place.log().version(), 0);
 }

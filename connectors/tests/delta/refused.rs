@@ -1,7 +1,9 @@
 //! Tables and places that are refused by name, before the first byte is written.
 
 use connector_api::config::SinkFactory;
-use connector_api::contract::{Round, Subject, commit, connector, created, opened, rows, schema, visible_rows};
+use connector_api::contract::{
+    Round, Subject, commit, connector, created, opened, rows, schema, visible_rows,
+};
 use connectors::delta::DeltaFactory;
 use serde_json::{Value, json};
 
@@ -10,7 +12,11 @@ use super::place::Place;
 /// The fields of [`schema`], as the log spells them.
 fn fields() -> Vec<Value> {
     let field = |name: &str, kind: &str| json!({"name": name, "type": kind, "nullable": true, "metadata": {}});
-    vec![field("kafka_partition", "integer"), field("kafka_offset", "long"), field("text", "string")]
+    vec![
+        field("kafka_partition", "integer"),
+        field("kafka_offset", "long"),
+        field("text", "string"),
+    ]
 }
 
 fn metadata(fields: &[Value], configuration: &Value) -> Value {
@@ -23,7 +29,9 @@ fn metadata(fields: &[Value], configuration: &Value) -> Value {
 
 fn protocol(writer: u8, features: &[&str]) -> Value {
     match writer {
-        7 => json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": features}}),
+        7 => {
+            json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": features}})
+        }
         _ => json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": writer}}),
     }
 }
@@ -75,7 +83,13 @@ async fn legacy_writer_versions_that_imply_more_than_appends_are_refused() {
 async fn features_that_an_append_cannot_honour_are_refused_by_name() {
     check(protocol(7, &[]), plain(), Ok(())).await;
     check(protocol(7, &["appendOnly", "changeDataFeed", "invariants"]), plain(), Ok(())).await;
-    for feature in ["checkConstraints", "generatedColumns", "identityColumns", "allowColumnDefaults", "icebergCompatV1"] {
+    for feature in [
+        "checkConstraints",
+        "generatedColumns",
+        "identityColumns",
+        "allowColumnDefaults",
+        "icebergCompatV1",
+    ] {
         let message = format!("the feature `{feature}`");
         check(protocol(7, &["appendOnly", feature]), plain(), Err(&message)).await;
     }
@@ -96,10 +110,17 @@ async fn column_rules_are_found_where_no_feature_announces_them() {
     };
     let generated = rule("delta.generationExpression", json!("upper(text)"));
     check(protocol(7, &[]), generated, Err("a generated column, `text`")).await;
-    let invariant = rule("delta.invariants", json!("{\"expression\":{\"expression\":\"text <> ''\"}}"));
+    let invariant =
+        rule("delta.invariants", json!("{\"expression\":{\"expression\":\"text <> ''\"}}"));
     check(protocol(2, &[]), invariant, Err("a column invariant, `text`")).await;
-    check(protocol(7, &[]), rule("delta.identity.start", json!(1)), Err("an identity column, `text`")).await;
-    check(protocol(7, &[]), rule("CURRENT_DEFAULT", json!("'x'")), Err("a column default, `text`")).await;
+    check(
+        protocol(7, &[]),
+        rule("delta.identity.start", json!(1)),
+        Err("an identity column, `text`"),
+    )
+    .await;
+    check(protocol(7, &[]), rule("CURRENT_DEFAULT", json!("'x'")), Err("a column default, `text`"))
+        .await;
     check(protocol(7, &[]), rule("comment", json!("harmless")), Ok(())).await;
 
     let mut nested = fields();
@@ -126,8 +147,13 @@ async fn everything_that_stands_in_the_way_is_named_at_once() {
     let mut fields = fields();
     fields[0]["metadata"]["delta.generationExpression"] = json!("1");
     let metadata = metadata(&fields, &json!({}));
-    let message = open(&[protocol(7, &["checkConstraints", "identityColumns"]), metadata]).await.err().unwrap();
-    for part in ["`checkConstraints`", "`identityColumns`", "`kafka_partition`", "write into another table"] {
+    let message = open(&[protocol(7, &["checkConstraints", "identityColumns"]), metadata])
+        .await
+        .err()
+        .unwrap();
+    for part in
+        ["`checkConstraints`", "`identityColumns`", "`kafka_partition`", "write into another table"]
+    {
         assert!(message.contains(part), "{message}");
     }
 }
@@ -143,7 +169,9 @@ fn properties_of_a_new_table_are_refused_by_name() {
         "delta.columnMapping.mode",
         "delta.feature.checkConstraints",
     ];
-    for key in refused.into_iter().chain(["delta.appendOnly", "delta.feature.deletionVectors", "mine"]) {
+    for key in
+        refused.into_iter().chain(["delta.appendOnly", "delta.feature.deletionVectors", "mine"])
+    {
         settings.properties.insert(key.to_owned(), "x".to_owned());
     }
     let errors = DeltaFactory.sink(&settings).unwrap_err();
@@ -165,14 +193,18 @@ async fn a_folder_with_foreign_files_is_refused() {
     assert!(place.sink().open(&connector()).await.unwrap().is_none(), "empty folders do no harm");
     std::fs::write(place.root().join("photos/cat.jpg"), "meow").unwrap();
     let message = refusal(&place).await;
-    assert!(message.contains("photos/cat.jpg") && message.contains("choose an empty location"), "{message}");
+    assert!(
+        message.contains("photos/cat.jpg") && message.contains("choose an empty location"),
+        "{message}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_cannot_be_read_is_not_taken_for_an_empty_place() {
     let place = Place::new();
     drop(created(&place).await);
-    std::fs::write(place.root().join("_delta_log/_last_checkpoint"), r#"{"version":5,"size":1}"#).unwrap();
+    std::fs::write(place.root().join("_delta_log/_last_checkpoint"), r#"{"version":5,"size":1}"#)
+        .unwrap();
     std::fs::rename(place.entry(0), place.entry(6)).unwrap();
     let message = refusal(&place).await;
     assert!(message.contains("log cannot be read"), "{message}");

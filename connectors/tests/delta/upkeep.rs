@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
-use connector_api::contract::{Round, Subject, checkpoint, commit, created, opened, rows, visible_rows};
+use connector_api::contract::{
+    Round, Subject, checkpoint, commit, created, opened, rows, visible_rows,
+};
 
 use super::place::Place;
 
@@ -35,9 +37,15 @@ async fn a_log_checkpoint_is_written_when_due_and_changes_nothing_for_readers() 
     let mut table = created(&place).await;
     let maintenance = table.maintenance.clone().unwrap();
     for n in 0..25 {
-        let receipt = commit(&mut table, Round::new(&format!("t-{n}")).new_range(0, n, n + 1)).await;
+        let receipt =
+            commit(&mut table, Round::new(&format!("t-{n}")).new_range(0, n, n + 1)).await;
         let done = maintenance.reconcile(receipt.version).await.unwrap();
-        assert_eq!(done.is_some(), receipt.version % 10 == 0, "version {}: {done:?}", receipt.version);
+        assert_eq!(
+            done.is_some(),
+            receipt.version % 10 == 0,
+            "version {}: {done:?}",
+            receipt.version
+        );
     }
     assert!(exists(&place, "00000000000000000010.checkpoint.parquet"));
     assert!(exists(&place, "00000000000000000020.checkpoint.parquet"));
@@ -59,7 +67,8 @@ async fn nothing_is_written_when_nothing_is_due() {
     let mut table = created(&place).await;
     let maintenance = table.maintenance.clone().unwrap();
     for n in 0..5 {
-        let receipt = commit(&mut table, Round::new(&format!("t-{n}")).new_range(0, n, n + 1)).await;
+        let receipt =
+            commit(&mut table, Round::new(&format!("t-{n}")).new_range(0, n, n + 1)).await;
         place.faults.take_writes();
         for _ in 0..2 {
             assert_eq!(maintenance.reconcile(receipt.version).await.unwrap(), None);
@@ -110,7 +119,10 @@ async fn a_commit_is_one_write() {
         place.faults.take_reads();
         connector_api::contract::committed(table.committer.commit(&staged).await);
         let writes = place.faults.take_writes();
-        assert!(writes.len() == 1 && writes[0].ends_with(&format!("{:020}.json", n + 1)), "{writes:?}");
+        assert!(
+            writes.len() == 1 && writes[0].ends_with(&format!("{:020}.json", n + 1)),
+            "{writes:?}"
+        );
         assert_eq!(place.faults.take_reads(), 1, "one look at the version that it builds on");
     }
 }
@@ -125,7 +137,8 @@ async fn figures_of_200_commits_with_10_files() {
     let maintenance = table.maintenance.clone().unwrap();
     let mut took = Vec::new();
     for n in 0..200 {
-        let round = (0..10).fold(Round::new(&format!("t-{n}")), |round, p| round.new_range(p, n, n + 1));
+        let round =
+            (0..10).fold(Round::new(&format!("t-{n}")), |round, p| round.new_range(p, n, n + 1));
         let staged = round.staged(&table).await;
         let start = Instant::now();
         let receipt = connector_api::contract::committed(table.committer.commit(&staged).await);

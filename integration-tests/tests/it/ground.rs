@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use integration_tests::broker::broker;
 use integration_tests::case;
+use integration_tests::case::Case;
+use integration_tests::connector::Column;
+use integration_tests::foreign_table::{ForeignTable, field, our_fields};
 use integration_tests::location::Location;
 use integration_tests::object_store::object_store;
 use integration_tests::producer::{
-    Feed, Record, Route, produce, produce_in_transactions, round_robin,
+    Feed, Produced, Record, Route, produce, produce_in_transactions, round_robin,
 };
 use integration_tests::reader;
+use integration_tests::verifier::{compare, differing_rows, records_sql};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
@@ -118,4 +122,77 @@ fn the_reader_says_that_there_is_no_table() {
         );
     }
     assert!(matches!(case.local_table(), Location::Local(_)));
+}
+
+const NUMBER: &[Column] = &[Column { name: "n", ours: "long", duckdb: "BIGINT", nullable: true }];
+
+/// A table of what was produced that DuckDB writes, with something wrong in it.
+fn table_by_duckdb(case: &Case, produced: &Produced, number: &str, wrong: &str) -> Location {
+    let location = case.local_table();
+    let mut fields = vec![field("n", "long")];
+    fields.extend(our_fields());
+    ForeignTable { reader_version: 1, writer_version: 2, fields }.create(&location);
+    let kafka = ["topic", "partition", "offset", "timestamp"]
+        .map(|name| format!("'{name}': \"{name}\""))
+        .join(", ");
+    let sql = format!(
+        "copy (select {number} as n, {{{kafka}}} as _kafka, null::varchar as _rescued
+           from (select value.n as n, * from ({})) {wrong}) to '{}/rows.parquet'",
+        records_sql(case, produced, NUMBER),
+        location.uri(),
+    );
+    reader::query(&location, &sql);
+    ForeignTable::add_file(&location, 1, "rows.parquet");
+    location
+}
+
+/// What the verifier says of such a table: on its offsets, and which offsets have differing values.
+#[track_caller]
+fn check_verifier(
+    case: &Case,
+    number: &str,
+    wrong: &str,
+    offsets: Result<(), &str>,
+    differing: &[i64],
+) {
+    let topic = case.topic(1);
+    let produced = produce(&topic, round_robin(1, numbers(0..1_000)));
+    let location = table_by_duckdb(case, &produced, number, wrong);
+    let expected = offsets.map_err(|message| format!("{}\n", message.replace("TOPIC", &topic)));
+    assert_eq!(compare(&[&produced], &reader::seen(&location)), expected);
+    let rows = differing_rows(case, &produced, &location, NUMBER);
+    assert_eq!(rows.iter().map(|row| row[2].as_i64().unwrap()).collect::<Vec<_>>(), differing);
+}
+
+#[test]
+fn the_verifier_accepts_a_table_of_what_was_produced() {
+    check_verifier(&case!(), "n", "", Ok(()), &[]);
+}
+
+#[test]
+fn the_verifier_sees_a_record_that_is_missing() {
+    check_verifier(&case!(), "n", "where n <> 7", Err("1 missing: TOPIC-0@7"), &[7]);
+}
+
+#[test]
+fn the_verifier_sees_a_record_that_is_there_twice() {
+    let twice = "cross join generate_series(case when n = 7 then 0 else 1 end, 1)";
+    check_verifier(&case!(), "n", twice, Err("1 more than once: TOPIC-0@7"), &[]);
+}
+
+#[test]
+fn the_verifier_sees_a_value_that_is_not_the_record_s() {
+    check_verifier(
+        &case!(),
+        "case when n = 7 then null when n = 9 then 8 else n end",
+        "",
+        Ok(()),
+        &[7, 9],
+    );
+}
+
+#[test]
+fn the_verifier_sees_a_record_that_has_the_row_of_another() {
+    let swapped = "case when n = 7 then 8 when n = 8 then 7 else n end";
+    check_verifier(&case!(), swapped, "", Ok(()), &[7, 8]);
 }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use crate::contract::{
-    Round, Subject, both, checkpoint, commit, committed, connector, created, opened, positions, rows, schema,
-    topic_partition, visible_rows,
+    Round, Subject, both, checkpoint, commit, committed, connector, created, opened, positions,
+    rows, schema, topic_partition, visible_rows,
 };
 use crate::ids::{ConnectorName, TopicId, TopicPartition};
 use crate::outcome::{CommitError, CommitOutcome, TokenLookup};
@@ -17,7 +17,8 @@ pub async fn a_commit_makes_rows_and_offsets_visible_together(subject: &dyn Subj
     let mut table = created(subject).await;
     let before = subject.visible().await.unwrap();
     assert_eq!(before.rows, []);
-    let receipt = commit(&mut table, Round::new("t-1").new_range(0, 0, 10).new_range(1, 7, 9)).await;
+    let receipt =
+        commit(&mut table, Round::new("t-1").new_range(0, 0, 10).new_range(1, 7, 9)).await;
     assert_eq!(positions(&receipt.checkpoint), [(0, 10), (1, 9)]);
     assert_eq!(checkpoint(table.committer.as_mut(), &[0, 1]).await, [(0, 10), (1, 9)]);
 
@@ -34,7 +35,11 @@ pub async fn commits_follow_each_other(subject: &dyn Subject) {
     for n in 1..6 {
         let round = Round::new(&format!("t-{n}")).range(0, n * 5, n * 5 + 5);
         let receipt = commit(&mut table, round).await;
-        assert_eq!(positions(&receipt.checkpoint), [(0, n * 5 + 5)], "of the commit's topic partitions");
+        assert_eq!(
+            positions(&receipt.checkpoint),
+            [(0, n * 5 + 5)],
+            "of the commit's topic partitions"
+        );
     }
     assert_eq!(visible_rows(subject).await, rows(&[(0, 0, 30), (1, 0, 1)]));
     assert_eq!(checkpoint(table.committer.as_mut(), &[0, 1]).await, [(0, 30), (1, 1)]);
@@ -128,7 +133,9 @@ pub async fn one_misfitting_topic_partition_refuses_the_whole_commit(subject: &d
     }
     let behind = Round::new("t-3").range(0, 9, 20).range(1, 11, 20).staged(&table).await;
     match table.committer.commit(&behind).await {
-        Ok(CommitOutcome::RolledBack { stored }) => assert_eq!(positions(&stored), [(0, 10), (1, 10)]),
+        Ok(CommitOutcome::RolledBack { stored }) => {
+            assert_eq!(positions(&stored), [(0, 10), (1, 10)])
+        }
         other => panic!("expected `RolledBack`, found {other:?}"),
     }
     assert_eq!(subject.visible().await, before, "nothing was written");
@@ -151,7 +158,9 @@ pub async fn a_token_in_the_table_is_already_committed(subject: &dyn Subject) {
 }
 
 /// The table knows a token, whoever asks and however much was committed since.
-pub async fn a_token_is_found_by_another_committer_after_others_have_committed(subject: &dyn Subject) {
+pub async fn a_token_is_found_by_another_committer_after_others_have_committed(
+    subject: &dyn Subject,
+) {
     let mut first = created(subject).await;
     let mut second = opened(subject).await;
     let staged = Round::new("t-1").new_range(0, 0, 10).staged(&first).await;
@@ -278,7 +287,8 @@ pub async fn a_recreated_topic_is_another_identity(subject: &dyn Subject) {
         let of = [recreated.clone()];
         let stored = table.committer.checkpoint(&of).await.unwrap();
         assert_eq!(stored.next(&recreated), None);
-        let round = Round::new(&format!("t-{topic_id}")).with_new(&recreated).range_of(&recreated, 0, 3);
+        let round =
+            Round::new(&format!("t-{topic_id}")).with_new(&recreated).range_of(&recreated, 0, 3);
         commit(&mut table, round).await;
         let stored = table.committer.checkpoint(&of).await.unwrap();
         assert_eq!(positions(&stored), [(0, 3)]);
@@ -302,7 +312,8 @@ pub async fn connectors_keep_their_offsets_apart(subject: &dyn Subject) {
 pub async fn two_that_create_at_once_get_one_table(subject: &dyn Subject) {
     let (first, second): (Arc<_>, Arc<_>) = (subject.sink(), subject.sink());
     let (connector, schema) = (connector(), schema());
-    let (first, second) = both(first.create(&connector, &schema), second.create(&connector, &schema)).await;
+    let (first, second) =
+        both(first.create(&connector, &schema), second.create(&connector, &schema)).await;
     let (mut first, mut second) = (first.unwrap(), second.unwrap());
     assert_eq!(first.id, second.id);
     assert_eq!(first.schema, second.schema);

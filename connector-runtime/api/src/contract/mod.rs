@@ -262,8 +262,10 @@ pub async fn commit(table: &mut OpenTable, round: Round) -> CommitReceipt {
 
 /// `(partition, offset)` of each offset in some ranges, in ascending order.
 pub fn rows(ranges: &[(i32, i64, i64)]) -> Vec<(i32, i64)> {
-    let mut rows: Vec<_> =
-        ranges.iter().flat_map(|(partition, start, end)| (*start..*end).map(|offset| (*partition, offset))).collect();
+    let mut rows: Vec<_> = ranges
+        .iter()
+        .flat_map(|(partition, start, end)| (*start..*end).map(|offset| (*partition, offset)))
+        .collect();
     rows.sort_unstable();
     rows
 }

@@ -7,8 +7,8 @@ use arrow::datatypes::Schema;
 
 use crate::batch::{PartitionValues, TableBatch};
 use crate::contract::{
-    Round, Subject, batch, commit, committed, created, opened, range, rows, staged_file, topic_partition,
-    visible_rows,
+    Round, Subject, batch, commit, committed, created, opened, range, rows, staged_file,
+    topic_partition, visible_rows,
 };
 use crate::offsets::OffsetDelta;
 
@@ -116,6 +116,7 @@ pub async fn rows_with_other_columns_are_refused(subject: &dyn Subject) {
     fields[2] = Arc::new(fields[2].as_ref().clone().with_name("another"));
     let columns = good.rows().columns().to_vec();
     let renamed = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
-    let renamed = TableBatch::new(topic_partition(0), range(0, 10), PartitionValues::default(), renamed);
+    let renamed =
+        TableBatch::new(topic_partition(0), range(0, 10), PartitionValues::default(), renamed);
     assert!(writer.write(&renamed).is_err());
 }

@@ -8,7 +8,8 @@ use super::*;
 
 fn yaml_files(folder: PathBuf) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = files.filter(|file| file.extension().is_some_and(|e| e == "yaml")).collect();
+    let mut files: Vec<PathBuf> =
+        files.filter(|file| file.extension().is_some_and(|e| e == "yaml")).collect();
     files.sort();
     assert!(!files.is_empty());
     files
@@ -41,7 +42,11 @@ fn every_wrong_example_gets_exactly_its_expected_message() {
             different.push(found);
         }
     }
-    assert!(different.is_empty(), "these messages are not the expected ones:\n{}", different.join("\n"));
+    assert!(
+        different.is_empty(),
+        "these messages are not the expected ones:\n{}",
+        different.join("\n")
+    );
 }
 
 #[test]
@@ -50,7 +55,8 @@ fn every_key_that_is_read_occurs_in_the_reference() {
     for (section, keys) in SECTIONS {
         for key in keys.iter().filter(|key| key.later.is_none()) {
             let occurs = reference.lines().any(|line| {
-                line.split([' ', '{', ',', '#']).any(|word| word.strip_suffix(':') == Some(key.name))
+                line.split([' ', '{', ',', '#'])
+                    .any(|word| word.strip_suffix(':') == Some(key.name))
             });
             assert!(occurs, "`{}` of `{section}` is not in configs/reference.yaml", key.name);
         }

@@ -27,7 +27,13 @@ fn check(files: &[(&str, &str)], paths: &[&str], expected: &[&str]) {
 #[test]
 fn a_folder_stands_for_its_yaml_files_in_order() {
     check(
-        &[("b.yaml", "two"), ("a.yml", "one"), ("c.txt", "no"), (".d.yaml", "no"), ("below/e.yaml", "no")],
+        &[
+            ("b.yaml", "two"),
+            ("a.yml", "one"),
+            ("c.txt", "no"),
+            (".d.yaml", "no"),
+            ("below/e.yaml", "no"),
+        ],
         &[""],
         &["one", "two"],
     );

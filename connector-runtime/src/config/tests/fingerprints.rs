@@ -31,7 +31,10 @@ fn what_decides_which_rows_come_out_changes_the_fingerprint() {
     }
     let columns = |columns: &str| print(top(&format!("schema: {{columns: [{columns}]}}")));
     assert_ne!(columns("{name: id, type: long}"), columns("{name: id, type: int}"));
-    assert_ne!(columns("{name: id, type: long}"), columns("{name: id, type: long, nullable: false}"));
+    assert_ne!(
+        columns("{name: id, type: long}"),
+        columns("{name: id, type: long, nullable: false}")
+    );
 }
 
 #[test]

@@ -39,8 +39,10 @@ fn kafka_keys() {
     kafka("topics: [a, b]\nstart_at: {0: 1}").check(&[]);
     kafka("on_gap: continue\non_topic_recreated: halt").check(&[]);
     kafka("group_id: x").check(&[]);
-    kafka("properties: {enable.auto.commit: false, auto.offset.reset: x, bootstrap.servers: x}").check(&[]);
-    kafka("properties: {sasl.mechansim: PLAIN, x.y: 1, session.timeout.ms: soon, group.id: }").check(&[]);
+    kafka("properties: {enable.auto.commit: false, auto.offset.reset: x, bootstrap.servers: x}")
+        .check(&[]);
+    kafka("properties: {sasl.mechansim: PLAIN, x.y: 1, session.timeout.ms: soon, group.id: }")
+        .check(&[]);
     kafka("properties: {max.poll.interval.ms: 40000}").check(&[]);
     top("write: {revoke_timeout: 4m}").check(&[]);
 }
@@ -52,11 +54,16 @@ fn column_keys() {
     columns("x");
     columns("[id]");
     columns("[{name: id}, {type: long}]");
-    columns("[{name: a, type: lnog}, {name: b, type: int64}, {name: c, type: varchar(10)}, {name: d, type: money}]");
+    columns(
+        "[{name: a, type: lnog}, {name: b, type: int64}, {name: c, type: varchar(10)}, {name: d, type: money}]",
+    );
     columns("[{name: amount, type: decimal(12,2)}]");
     columns("[{name: a, type: \"decimal(39,2)\"}, {name: b, type: long, nullable: nope}]");
-    columns("[{name: id, type: long}, {name: ID, type: int}, {name: _Kafka, type: long}, {name: _rescued, type: string}]");
-    top("schema: {on_unknown_field: add_column, kafka_columns: [topic, key, ofset, topic]}").check(&[]);
+    columns(
+        "[{name: id, type: long}, {name: ID, type: int}, {name: _Kafka, type: long}, {name: _rescued, type: string}]",
+    );
+    top("schema: {on_unknown_field: add_column, kafka_columns: [topic, key, ofset, topic]}")
+        .check(&[]);
 }
 
 #[test]
@@ -69,8 +76,14 @@ fn table_keys() {
     table("storage: {region: eu-west-1}").check(&[]);
     table("iceberg: {location: x}").check(&[]);
     let columns = "schema: {columns: [{name: id, type: long}, {name: day, type: date}, {name: at, type: timestamp}, {name: tags, type: array<string>}]}";
-    File { top: columns, delta: "partition_by: [dya, at, tags, region]", ..File::default() }.check(&[]);
-    File { top: "schema: {columns: [{name: day, type: date}]}", delta: "partition_by: [day]", ..File::default() }.check(&[]);
+    File { top: columns, delta: "partition_by: [dya, at, tags, region]", ..File::default() }
+        .check(&[]);
+    File {
+        top: "schema: {columns: [{name: day, type: date}]}",
+        delta: "partition_by: [day]",
+        ..File::default()
+    }
+    .check(&[]);
     for location in ["gs://lake/x", "./data/{topic}", "s3://key:secret@lake/x", "\"\"", ""] {
         let text = top("").text().replace("./data/clicks", location);
         let errors = read(&text).unwrap_err();
@@ -80,7 +93,8 @@ fn table_keys() {
 
 #[test]
 fn write_keys() {
-    top("write: {commit_interval: 30, idle_commit_interval: 30 parsecs, revoke_timeout: 1h}").check(&[]);
+    top("write: {commit_interval: 30, idle_commit_interval: 30 parsecs, revoke_timeout: 1h}")
+        .check(&[]);
     top("write: {commit_interval: 10ms, file_size: big, compression: gzip}").check(&[]);
     top("write: {commit_interval: 1m, idle_commit_interval: 30s, file_size: 10KiB, compression: zstd(99)}").check(&[]);
 }

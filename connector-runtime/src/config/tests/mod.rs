@@ -43,13 +43,22 @@ impl SinkFactory for FakeSinks {
                 message: "row tracking is not written by this sink".into(),
             });
         }
-        for (option, value) in settings.storage.iter().filter(|(option, _)| !option.starts_with("aws_")) {
+        for (option, value) in
+            settings.storage.iter().filter(|(option, _)| !option.starts_with("aws_"))
+        {
             errors.push(SettingError {
                 key: vec!["storage".into(), option.clone()],
-                message: format!("unknown option of an S3 store, its value is `{}`", value.expose()),
+                message: format!(
+                    "unknown option of an S3 store, its value is `{}`",
+                    value.expose()
+                ),
             });
         }
-        if errors.is_empty() { Ok(Arc::new(FakeSink(settings.location.clone()))) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(Arc::new(FakeSink(settings.location.clone())))
+        } else {
+            Err(errors)
+        }
     }
 }
 
@@ -151,7 +160,11 @@ impl File<'_> {
     fn check(self, expected: &[&str]) {
         let found: Vec<String> = match read(&self.text()) {
             Ok(_) => Vec::new(),
-            Err(errors) => errors.errors.iter().map(|e| format!("{}: {}; {}", e.key, e.message, e.help)).collect(),
+            Err(errors) => errors
+                .errors
+                .iter()
+                .map(|e| format!("{}: {}; {}", e.key, e.message, e.help))
+                .collect(),
         };
         assert_eq!(found, expected, "{}", self.text());
     }

@@ -60,10 +60,18 @@ fn everything_that_can_be_said_arrives() {
         table: "storage: {aws_region: eu-west-1, aws_allow_http: true}",
     }
     .plan();
-    assert_eq!(plan.owner, Some(Owner { team: Some("growth-data".into()), contact: Some("#oncall".into()) }));
+    assert_eq!(
+        plan.owner,
+        Some(Owner { team: Some("growth-data".into()), contact: Some("#oncall".into()) })
+    );
     assert_eq!(plan.description.as_deref(), Some("Clicks"));
     assert_eq!(plan.source.group_id, "007");
-    let properties: Vec<_> = plan.source.properties.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect();
+    let properties: Vec<_> = plan
+        .source
+        .properties
+        .iter()
+        .map(|(name, value)| format!("{name}={}", value.expose()))
+        .collect();
     assert_eq!(properties, ["check.crcs=true", "fetch.min.bytes=1"]);
     let expected = WritePlan {
         commit_interval: Duration::from_millis(500),
@@ -95,7 +103,11 @@ fn columns_have_their_types_in_the_order_of_the_file() {
         .collect();
     assert_eq!(
         columns,
-        ["id long false", "user struct<id: string, `e-mail`: string> true", "amount decimal(12,2) true"]
+        [
+            "id long false",
+            "user struct<id: string, `e-mail`: string> true",
+            "amount decimal(12,2) true"
+        ]
     );
     assert_eq!(plan.schema.on_unknown_field, OnUnknownField::Ignore);
     assert_eq!(plan.schema.kafka_fields, [KafkaField::Offset, KafkaField::Topic]);
@@ -108,14 +120,22 @@ fn the_start_may_be_a_time_or_offsets() {
         assert_eq!(kafka(lines).plan().source.start_at, expected);
     }
     let offsets = |offsets: &[(&str, i32, i64)]| {
-        StartAt::Offsets(offsets.iter().map(|(t, p, o)| ((t.to_string(), *p), Offset::new(*o).unwrap())).collect())
+        StartAt::Offsets(
+            offsets
+                .iter()
+                .map(|(t, p, o)| ((t.to_string(), *p), Offset::new(*o).unwrap()))
+                .collect(),
+        )
     };
     check("start_at: latest", StartAt::Latest);
     check("start_at: 2026-01-31T00:00:00Z", StartAt::Timestamp { ms: 1_769_817_600_000 });
     check("start_at: 2026-01-31T02:00:00.5+02:00", StartAt::Timestamp { ms: 1_769_817_600_500 });
     check("start_at: {0: 1200, 1: 0}", offsets(&[("clicks", 0, 1200), ("clicks", 1, 0)]));
     check("start_at: {clicks: {0: 1200}}", offsets(&[("clicks", 0, 1200)]));
-    check("topics: [a, b]\nstart_at:\n  a: {0: 1}\n  b:\n    3: 4", offsets(&[("a", 0, 1), ("b", 3, 4)]));
+    check(
+        "topics: [a, b]\nstart_at:\n  a: {0: 1}\n  b:\n    3: 4",
+        offsets(&[("a", 0, 1), ("b", 3, 4)]),
+    );
     check("topics_pattern: ^a\nstart_at: {abc: {0: 1}}", offsets(&[("abc", 0, 1)]));
 }
 

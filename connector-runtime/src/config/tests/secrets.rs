@@ -48,8 +48,14 @@ fn a_line_that_is_no_yaml_is_quoted_without_its_secret() {
 
 #[test]
 fn a_plan_shows_no_secret() {
-    let lines = "properties: {sasl.username: lake, sasl.password: \"${file:/run/secrets/kafka-password}\"}";
-    let plan = File { kafka: lines, table: "storage: {aws_secret_access_key: \"${env:SECRET}\"}", ..File::default() }.plan();
+    let lines =
+        "properties: {sasl.username: lake, sasl.password: \"${file:/run/secrets/kafka-password}\"}";
+    let plan = File {
+        kafka: lines,
+        table: "storage: {aws_secret_access_key: \"${env:SECRET}\"}",
+        ..File::default()
+    }
+    .plan();
     assert_eq!(plan.source.properties["sasl.password"].expose(), "hunter2");
     assert_eq!(plan.table.settings.storage["aws_secret_access_key"].expose(), "hunter2");
     assert!(!format!("{plan:?}").contains("hunter2"));
