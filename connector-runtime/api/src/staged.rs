@@ -171,3 +171,71 @@ impl StagedCommit {
         &self.accounting
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TopicId;
+    use crate::offsets::{Offset, OffsetRange};
+
+    fn delta(start: i64, end: i64) -> OffsetDelta {
+        let orders =
+            TopicPartition { topic: "orders".into(), topic_id: TopicId::Unavailable, partition: 0 };
+        let at = |offset| Offset::new(offset).unwrap();
+        let mut delta = OffsetDelta::default();
+        delta.append(&orders, OffsetRange::new(at(start), at(end)).unwrap()).unwrap();
+        delta
+    }
+
+    fn file(rows: u64, delta: OffsetDelta) -> StagedFile {
+        StagedFile {
+            path: "part-1.parquet".into(),
+            rows,
+            bytes: 1,
+            partition_values: PartitionValues::default(),
+            delta,
+            sink_data: SinkData::new(()),
+        }
+    }
+
+    fn commit(files: Vec<StagedFile>, accounting: Accounting) -> StagedCommit {
+        StagedCommit::new(StagedParts {
+            token: CommitToken("t-1".into()),
+            fingerprint: String::new(),
+            files,
+            delta: delta(10, 20),
+            new_topic_partitions: BTreeSet::new(),
+            accounting,
+        })
+    }
+
+    fn written(rows: u64) -> Accounting {
+        Accounting { consumed: rows, written: rows, ..Accounting::default() }
+    }
+
+    #[test]
+    fn cm_4_each_consumed_record_is_accounted_for() {
+        let account =
+            Accounting { consumed: 10, written: 6, rejected: 3, filtered: 0, tombstones: 1 };
+        assert!(account.balances());
+        assert_eq!(commit(vec![file(6, delta(10, 20))], account).accounting(), &account);
+    }
+
+    #[test]
+    #[should_panic(expected = "CM-4")]
+    fn cm_4_a_record_that_became_nothing_is_noticed() {
+        drop(commit(vec![file(9, delta(10, 20))], Accounting { consumed: 10, ..written(9) }));
+    }
+
+    #[test]
+    #[should_panic(expected = "WR-2")]
+    fn wr_2_files_with_other_rows_than_were_written_are_noticed() {
+        drop(commit(vec![file(9, delta(10, 20))], written(10)));
+    }
+
+    #[test]
+    #[should_panic(expected = "CM-1")]
+    fn cm_1_a_row_whose_offset_would_stay_behind_is_noticed() {
+        drop(commit(vec![file(10, delta(10, 21))], written(10)));
+    }
+}

@@ -166,6 +166,14 @@ impl File<'_> {
                 .map(|e| format!("{}: {}; {}", e.key, e.message, e.help))
                 .collect(),
         };
+        if std::env::var_os("HARVEST").is_some() {
+            println!(
+                "HARVEST {} {}",
+                std::panic::Location::caller().line(),
+                serde_json::to_string(&found).unwrap()
+            );
+            return;
+        }
         assert_eq!(found, expected, "{}", self.text());
     }
 }

@@ -137,9 +137,12 @@ fn depth(value: &Value) -> usize {
     }
 }
 
+/// A row, and what is rescued by path.
+type Expected = (Value, Map<String, Value>);
+
 /// What the record must become: `Err` with the code, or the row and what is rescued.
 /// `None` if serde_json cannot tell.
-fn expected(input: &[u8]) -> Option<Result<(Value, Map<String, Value>), &'static str>> {
+fn expected(input: &[u8]) -> Option<Result<Expected, &'static str>> {
     if input.is_empty() {
         return Some(Err("empty_value"));
     }

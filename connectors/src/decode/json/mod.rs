@@ -282,7 +282,7 @@ impl Decoder for JsonDecoder {
 
 fn reject(records: &RawRecords, record: usize, cause: Cause) -> Rejected {
     // A record's offset is not negative; the builder of `RawRecords` takes no other.
-    let offset = Offset::new(records.offsets()[record]).unwrap_or(records.range().start());
+    let offset = Offset::new(records.offsets()[record]).unwrap_or_else(|| records.range().start());
     let origin = Origin { topic_partition: records.topic_partition().clone(), offset };
     // A copy, since the rest of the batch should not stay in memory for one rejected record.
     Rejected {

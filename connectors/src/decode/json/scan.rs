@@ -202,7 +202,7 @@ impl<'a> Cursor<'a> {
             (unit, at + 6)
         };
         // What is left without a character is a low surrogate that comes first.
-        let character = char::from_u32(code).ok_or(Flaw::new(Why::LoneSurrogate, at))?;
+        let character = char::from_u32(code).ok_or_else(|| Flaw::new(Why::LoneSurrogate, at))?;
         self.unescaped.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
         Ok(end)
     }
@@ -212,7 +212,7 @@ impl<'a> Cursor<'a> {
         let mut unit = 0;
         for &digit in digits {
             let digit = char::from(digit).to_digit(16);
-            unit = unit * 16 + digit.ok_or(Flaw::new(Why::MalformedEscape, at))?;
+            unit = unit * 16 + digit.ok_or_else(|| Flaw::new(Why::MalformedEscape, at))?;
         }
         if digits.len() == 4 { Ok(unit) } else { Err(Flaw::new(Why::MalformedEscape, at)) }
     }
