@@ -7,6 +7,7 @@ ARG BUILDER=rust:1.95-bookworm
 ARG BASE=debian:bookworm-slim
 
 FROM ${BUILDER} AS build
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates g++ make perl \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src

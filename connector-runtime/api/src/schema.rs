@@ -102,7 +102,10 @@ pub struct TypeError {
 
 impl fmt::Display for TypeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (at character {})", self.message, self.position + 1)
+        match self.position {
+            0 => f.write_str(&self.message),
+            position => write!(f, "{} (at character {})", self.message, position + 1),
+        }
     }
 }
 
@@ -541,10 +544,10 @@ mod tests {
 
     #[test]
     fn a_mistake_is_named_with_its_position() {
-        check("", "expected a type, found the end (at character 1)");
-        check("lnog", "`lnog` is not a type (at character 1)");
+        check("", "expected a type, found the end");
+        check("lnog", "`lnog` is not a type");
         check("array<int64>", "`int64` is not a type (at character 7); write `long`");
-        check("varchar(10)", "`varchar` is not a type (at character 1); write `string`");
+        check("varchar(10)", "`varchar` is not a type; write `string`");
         check("string(10)", "expected the type to end here, found `(` (at character 7)");
         check(
             "array",

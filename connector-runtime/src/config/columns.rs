@@ -9,8 +9,10 @@ use connector_api::schema::{
     KafkaField, TYPE_NAMES, TYPES_ALLOWED, TypeError, parse_type, type_name,
 };
 
+use super::field::{Choice, Field};
 use super::plan::SchemaPlan;
-use super::section::{Choice, Field, Key, Section, key, nearest};
+use super::section::{Key, QUOTES, Section, key};
+use super::words::nearest;
 
 pub(super) const KEYS: &[Key] = &[key("columns"), key("on_unknown_field"), key("kafka_columns")];
 pub(super) const COLUMN_KEYS: &[Key] = &[key("name"), key("type"), key("nullable")];
@@ -48,9 +50,10 @@ fn columns(section: &Section<'_>) -> Option<Option<SchemaRef>> {
         );
     }
     let mut columns: Vec<Column> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     let mut complete = true;
     for item in items {
-        match column(item, &columns) {
+        match column(item, &mut names) {
             Some(column) => columns.push(column),
             None => complete = false,
         }
@@ -58,16 +61,18 @@ fn columns(section: &Section<'_>) -> Option<Option<SchemaRef>> {
     complete.then(|| Some(Arc::new(Schema::new(columns))))
 }
 
-fn column(item: Field<'_>, before: &[Column]) -> Option<Column> {
+/// Adds to `names` what the columns before are called, also those with a mistake in them.
+fn column(item: Field<'_>, names: &mut Vec<String>) -> Option<Column> {
     let section = Section::open(item, COLUMN_KEYS)?;
-    let name = column_name(&section, before);
+    let name = column_name(&section, names);
+    names.extend(name.clone());
     let data_type = column_type(&section);
     let nullable = nullable(&section);
     Some(Column::new(name?, data_type?, nullable?))
 }
 
 /// `columns[].name`: the field's name in the records, and the column's in the table.
-fn column_name(section: &Section<'_>, before: &[Column]) -> Option<String> {
+fn column_name(section: &Section<'_>, before: &[String]) -> Option<String> {
     let field =
         section.required("name", &format!("each column has a name and a type, as in {EXAMPLE}"))?;
     let name = field.text("id")?;
@@ -77,13 +82,10 @@ fn column_name(section: &Section<'_>, before: &[Column]) -> Option<String> {
             "remove the column; see `kafka_columns` and `on_unknown_field` for what is added",
         );
     }
-    if let Some(first) =
-        before.iter().find(|column| column.name().to_lowercase() == name.to_lowercase())
-    {
+    if let Some(first) = before.iter().find(|first| first.to_lowercase() == name.to_lowercase()) {
         return field.reject(
             format!(
-                "there is already a column `{}`; engines take upper and lower case for the same",
-                first.name()
+                "there is already a column `{first}`; engines take upper and lower case for the same"
             ),
             "remove one of the columns",
         );
@@ -106,11 +108,11 @@ fn type_help(text: &str, error: &TypeError) -> String {
     let nearest = || nearest(error.unknown.as_deref()?, TYPE_NAMES.iter().copied());
     let open = |open: char, close: char| text.matches(open).count() > text.matches(close).count();
     if open('(', ')') || open('<', '>') {
-        return "a type with commas in it goes into quotes: {name: amount, type: \"decimal(12,2)\"}".to_owned();
+        return QUOTES.to_owned();
     }
     match error.suggestion.or_else(nearest) {
         Some(similar) => format!("did you mean `{similar}`?"),
-        None => format!("allowed: {TYPES_ALLOWED}"),
+        None => format!("types are {TYPES_ALLOWED}"),
     }
 }
 

@@ -5,9 +5,11 @@ use connector_api::ids::ConnectorName;
 
 use std::sync::Arc;
 
+use super::field::{Choice, Field};
 use super::node::Value;
 use super::plan::{ConnectorPlan, KafkaPlan, OnBadRecord, Owner};
-use super::section::{Choice, Field, Key, Section, key, later, or_list, suggestion};
+use super::section::{Key, Section, key, later};
+use super::words::{or_list, suggestion};
 use super::{Registry, columns, kafka, table, write};
 
 pub(super) const KEYS: &[Key] = &[

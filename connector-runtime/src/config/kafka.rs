@@ -6,12 +6,14 @@ use std::time::Duration;
 use connector_api::config::Secret;
 use connector_api::ids::ConnectorName;
 
+use super::field::{Choice, Field};
 use super::librdkafka;
 use super::plan::{KafkaPlan, StartAt, TopicSelection};
-use super::section::{Choice, Field, Key, Section, key, suggestion};
+use super::section::{Key, Section, key};
 use super::start_at;
 use super::topics;
 use super::units::show_duration;
+use super::words::nearest;
 
 pub(super) const KEYS: &[Key] = &[
     key("bootstrap_servers"),
@@ -39,7 +41,7 @@ pub(super) fn read(
     let on_gap = on_gap(&section);
     let on_topic_recreated = on_topic_recreated(&section);
     let properties = properties(&section);
-    check_poll_interval(&section, properties.as_ref(), revoke_timeout);
+    check_poll_interval(&section, revoke_timeout);
     let (mut properties, bootstrap_servers) = (properties?, bootstrap_servers?);
     on_gap?;
     on_topic_recreated?;
@@ -142,7 +144,11 @@ fn property(name: &str, value: &Field<'_>) -> Option<String> {
     match librdkafka::check(name, text) {
         Ok(()) => Some(text.to_owned()),
         Err(librdkafka::Refused::Unknown) => {
-            value.reject_key("librdkafka has no such property", suggestion(name, librdkafka::USUAL))
+            let help = match nearest(name, librdkafka::USUAL.iter().copied()) {
+                Some(similar) => format!("did you mean `{similar}`?"),
+                None => "see librdkafka's CONFIGURATION.md for its properties".to_owned(),
+            };
+            value.reject_key("librdkafka has no such property", help)
         }
         Err(librdkafka::Refused::Value(why)) => {
             value.reject(format!("librdkafka refuses the value: {why}"), librdkafka::REFERENCE)
@@ -151,15 +157,16 @@ fn property(name: &str, value: &Field<'_>) -> Option<String> {
 }
 
 /// librdkafka leaves the group after `max.poll.interval.ms` without a poll, and during a revoke there is none.
-fn check_poll_interval(
-    section: &Section<'_>,
-    properties: Option<&BTreeMap<String, Secret<String>>>,
-    revoke_timeout: Option<Duration>,
-) {
+fn check_poll_interval(section: &Section<'_>, revoke_timeout: Option<Duration>) {
     const PROPERTY: &str = "max.poll.interval.ms";
-    let (Some(properties), Some(revoke_timeout)) = (properties, revoke_timeout) else { return };
-    let configured = properties.get(PROPERTY).and_then(|ms| ms.expose().trim().parse().ok());
-    let interval = configured.map_or(MAX_POLL_INTERVAL, Duration::from_millis);
+    let Some(revoke_timeout) = revoke_timeout else { return };
+    let property = section.get("properties").and_then(|properties| properties.child(PROPERTY));
+    let interval = match &property {
+        // What is no number is refused by librdkafka.
+        Some(property) => property.number().map(Duration::from_millis),
+        None => Some(MAX_POLL_INTERVAL),
+    };
+    let Some(interval) = interval else { return };
     if interval >= 2 * revoke_timeout {
         return;
     }
@@ -168,8 +175,7 @@ fn check_poll_interval(
         show_duration(interval),
         show_duration(revoke_timeout)
     );
-    let at = section.get("properties").unwrap_or_else(|| section.field().clone());
-    let at = at.child(PROPERTY).unwrap_or(at);
+    let at = property.unwrap_or_else(|| section.field().clone());
     at.reject::<()>(
         message,
         format!(

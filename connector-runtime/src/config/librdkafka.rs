@@ -108,7 +108,9 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), Refused> {
         Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
             Err(Refused::Unknown)
         }
-        Err(KafkaError::ClientConfig(_, why, ..)) => Err(Refused::Value(why.replace(value, MASK))),
+        Err(KafkaError::ClientConfig(_, why, ..)) => {
+            Err(Refused::Value(why.trim().replace(value, MASK)))
+        }
         // A text with a zero byte, which C cannot hold.
         Err(_) => Err(Refused::Value("it cannot be handed to librdkafka".to_owned())),
     }
@@ -138,13 +140,25 @@ mod tests {
     fn unknown_properties_and_refused_values_are_told_apart() {
         check_property("security.protocol", "SASL_SSL", "taken");
         check_property("sasl.pasword", "hunter2", "unknown");
-        check_property("session.timeout.ms", "-5", "");
-        check_property("session.timeout.ms", "hunter2", "");
-        check_property("security.protocol", "hunter2", "");
+        check_property(
+            "session.timeout.ms",
+            "-5",
+            "Configuration property \"session.timeout.ms\" value *** is outside allowed range 1..3600000",
+        );
+        check_property(
+            "session.timeout.ms",
+            "hunter2",
+            "Invalid value for configuration property \"session.timeout.ms\"",
+        );
+        check_property(
+            "security.protocol",
+            "hunter2",
+            "Invalid value \"***\" for configuration property \"security.protocol\"",
+        );
     }
 
     #[test]
     fn a_value_that_c_cannot_hold_is_refused() {
-        check_property("client.id", "a\0b", "");
+        check_property("client.id", "a\0b", "it cannot be handed to librdkafka");
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! What may be a secret is kept out of messages in three ways: a line is quoted with `***` for
 //! values that hold placeholders or stand under `properties`, `storage` or a key that sounds like a
-//! secret; [`Field::found`](section::Field::found) masks the same values; and what a sink's factory
+//! secret; [`Field::found`](field::Field::found) masks the same values; and what a sink's factory
 //! says is searched for whatever placeholders brought in.
 
 use std::fs;
@@ -19,6 +19,8 @@ use connector_api::decoder::DecoderFactory;
 mod columns;
 mod connector;
 mod errors;
+mod field;
+mod files;
 mod fingerprint;
 mod interpolate;
 mod kafka;
@@ -33,12 +35,15 @@ mod table;
 mod tests;
 mod topics;
 mod units;
+mod words;
 mod write;
 
+use field::Field;
+use files::{PATHS, files, of_file};
 use interpolate::{Process, Surroundings, io_reason};
 use node::{Entry, Node, Value};
 use report::Report;
-use section::{Field, Key};
+use section::Key;
 
 pub use errors::{ConfigError, ConfigErrors, Position};
 pub use plan::{
@@ -120,62 +125,6 @@ impl Loaded {
     }
 }
 
-/// The files that are meant, each once.
-fn files(paths: &[PathBuf], errors: &mut Vec<ConfigError>) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = Vec::new();
-    let mut known: Vec<PathBuf> = Vec::new();
-    for path in paths {
-        match files_of(path) {
-            Ok(found) => {
-                for file in found {
-                    let canonical = fs::canonicalize(&file).unwrap_or_else(|_| file.clone());
-                    if !known.contains(&canonical) {
-                        known.push(canonical);
-                        files.push(file);
-                    }
-                }
-            }
-            Err(error) => errors.push(error),
-        }
-    }
-    files
-}
-
-fn files_of(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let unreadable = |e: std::io::Error| {
-        of_file(path, format!("cannot read the folder: {}", io_reason(&e)), PATHS)
-    };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(path).map_err(unreadable)? {
-        let file = entry.map_err(unreadable)?.path();
-        let hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let yaml = file.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
-        if yaml && !hidden && file.is_file() {
-            files.push(file);
-        }
-    }
-    files.sort();
-    match files.is_empty() {
-        true => Err(of_file(path, "there is no *.yaml or *.yml in this folder", PATHS)),
-        false => Ok(files),
-    }
-}
-
-const PATHS: &str = "name a connector's YAML file, or a folder that holds such files";
-
-fn of_file(file: &Path, message: impl Into<String>, help: &str) -> ConfigError {
-    ConfigError {
-        file: file.to_owned(),
-        position: None,
-        key: String::new(),
-        message: message.into(),
-        help: help.to_owned(),
-    }
-}
-
 fn read_file(
     file: &Path,
     surroundings: &dyn Surroundings,
@@ -199,12 +148,7 @@ fn read_text(
     let mut root = node::parse(text).map_err(|mistake| {
         let offset = mistake.offset.unwrap_or(0);
         let report = Report::of_unparsed(file, text, offset);
-        report.add(
-            &(offset..offset),
-            "",
-            format!("this is not YAML: {}", mistake.message),
-            mistake.help,
-        );
+        report.add(&(offset..offset), "", mistake.message, mistake.help);
         report.into_errors()
     })?;
     if root.value == Value::Null {

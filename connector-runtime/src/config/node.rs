@@ -232,12 +232,14 @@ fn syntax_error(text: &str, error: &serde_saphyr::Error) -> SyntaxError {
         (said, "a text that contains `: ` goes into quotes")
     } else if said.contains("tab") {
         (said, "YAML is indented by spaces, never by tabs")
-    } else if said.contains("expected string scalar") {
+    } else if said.contains("expected string scalar") || said.contains("null into string") {
         ("the key is not a plain word", "keys are words, such as `topics:`")
     } else {
         (said, "check quotes, brackets and indentation here and in the line above")
     };
-    SyntaxError { offset, message: message.to_owned(), help }
+    let message =
+        if message == said { format!("this is not YAML: {said}") } else { message.to_owned() };
+    SyntaxError { offset, message, help }
 }
 
 /// The byte at a line and column, both from 1, columns in characters.
@@ -305,10 +307,13 @@ mod tests {
 
     #[test]
     fn values_of_several_lines_know_where_they_end() {
-        check("a: |\n  l1\n  l2\nb: c\n", "");
-        check("a: >-\n  l1\n  l2\n", "");
-        check("a: \"x\n  y\"\n", "");
-        check("a: x\n  y\n", "");
+        check(
+            "a: |\n  l1\n  l2\nb: c\n",
+            r#"{a at "a": Text "l1\nl2\n" at "l1\n  l2\n", b at "b": Text "c" at "c"}"#,
+        );
+        check("a: >-\n  l1\n  l2\n", r#"{a at "a": Text "l1 l2" at "l1\n  l2\n"}"#);
+        check("a: \"x\n  y\"\n", r#"{a at "a": Text "x y" at "\"x\n  y\""}"#);
+        check("a: x\n  y\n", r#"{a at "a": Text "x y" at "x\n  y"}"#);
     }
 
     #[test]
@@ -334,10 +339,10 @@ mod tests {
     #[test]
     fn a_mistake_in_the_syntax_is_named_where_it_is() {
         let brackets = "check quotes, brackets and indentation here and in the line above";
-        check("a: 'x\n", &format!("unclosed quote @ Some(3); {brackets}"));
+        check("a: 'x\n", &format!("this is not YAML: unclosed quote @ Some(3); {brackets}"));
         check(
             "a: b: c\n",
-            "mapping values are not allowed in this context @ Some(4); a text that contains `: ` goes into quotes",
+            "this is not YAML: mapping values are not allowed in this context @ Some(4); a text that contains `: ` goes into quotes",
         );
         check(
             "a: 1\n---\nb: 2\n",
@@ -345,13 +350,16 @@ mod tests {
         );
         check(
             "a: [${env:X}]\n",
-            "while parsing a flow sequence, expected ',' or ']' @ Some(5); inside `[ ]` and `{ }` a placeholder goes into quotes: [\"${env:NAME}\"]",
+            "this is not YAML: while parsing a flow sequence, expected ',' or ']' @ Some(5); inside `[ ]` and `{ }` a placeholder goes into quotes: [\"${env:NAME}\"]",
         );
         check(
             "a: {t: struct<x: y>}\n",
-            "while parsing a flow mapping, did not find expected ',' or '}' @ Some(15); a type that contains `: ` or `, ` goes into quotes: \"struct<id: string, country: string>\"",
+            "this is not YAML: while parsing a flow mapping, did not find expected ',' or '}' @ Some(15); a type that contains `: ` or `, ` goes into quotes: \"struct<id: string, country: string>\"",
         );
-        check("a:\n\tb: 1\n", "");
+        check(
+            "a:\n\tb: 1\n",
+            "this is not YAML: tabs disallowed within this context (block indentation) @ Some(4); YAML is indented by spaces, never by tabs",
+        );
         check(
             "? [a]\n: 1\n",
             "the key is not a plain word @ Some(2); keys are words, such as `topics:`",

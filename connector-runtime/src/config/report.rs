@@ -51,13 +51,29 @@ impl<'a> Report<'a> {
         });
     }
 
+    /// Reports a mistake that stands nowhere in the file.
+    pub(super) fn add_to_file(
+        &self,
+        key: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.errors.borrow_mut().push(ConfigError {
+            file: self.file.to_owned(),
+            position: None,
+            key: key.to_owned(),
+            message: message.into(),
+            help: help.into(),
+        });
+    }
+
     pub(super) fn file(&self) -> &'a Path {
         self.file
     }
 
     /// The folder of the file.
     pub(super) fn folder(&self) -> &'a Path {
-        self.file.parent().unwrap_or(Path::new(""))
+        self.file.parent().unwrap_or_else(|| Path::new(""))
     }
 
     pub(super) fn is_secret(&self, span: &Range<usize>) -> bool {
@@ -104,8 +120,8 @@ impl<'a> Report<'a> {
                     shown += MASK;
                     end_of_secret = secret.end;
                 }
-                // What is said beside a secret may tell it too.
-                None if c == '#' && end_of_secret > line.start => break,
+                // A comment, which may tell a secret too: `password: #hunter2`.
+                None if c == '#' && (shown.is_empty() || shown.ends_with(' ')) => break,
                 None => shown.push(if c == '\t' { ' ' } else { c }),
             }
             let past = at.max(end_of_secret.saturating_sub(1)) + 1;
@@ -117,7 +133,8 @@ impl<'a> Report<'a> {
             }
         }
         let shown = shown.trim_end().to_owned();
-        let (start, end) = marked.unwrap_or((shown.chars().count(), shown.chars().count() + 1));
+        let length = shown.chars().count();
+        let (start, end) = marked.unwrap_or((length, length + 1));
         (shown, (start, end - start))
     }
 }
@@ -142,7 +159,9 @@ fn secret_spans(root: &Node) -> Vec<Range<usize>> {
         });
     };
     root.walk(&mut |node| match &node.value {
-        Value::Scalar(scalar) if scalar.text.contains("${") => all_below(node),
+        Value::Scalar(scalar) if scalar.text.contains("${") || has_user_info(&scalar.text) => {
+            all_below(node)
+        }
         Value::Map(entries) => {
             entries
                 .iter()
@@ -153,6 +172,12 @@ fn secret_spans(root: &Node) -> Vec<Range<usize>> {
     });
     spans.sort_by_key(|span| span.start);
     spans
+}
+
+/// True for a URL with somebody's name, and maybe password, before its host.
+pub(super) fn has_user_info(text: &str) -> bool {
+    let authority = text.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    authority.is_some_and(|authority| authority.contains('@'))
 }
 
 /// True for the keys that hold credentials, also if they are misspelt.
@@ -177,19 +202,23 @@ fn sounds_secret(key: &str) -> bool {
 
 /// What of a line must not be shown if all that is known is text.
 fn suspicious_span(text: &str, offset: usize) -> Option<Range<usize>> {
+    const NEIGHBOURS: usize = 3;
     let start = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
     let line = text[start..].lines().next().unwrap_or_default();
     let suspicious =
         |line: &str| line.contains("${") || line.split([' ', '{', ',', ':']).any(sounds_secret);
     let mut indentation = indentation_of(line);
     let mut found = suspicious(line);
-    for above in text[..start].lines().rev().filter(|line| !line.trim().is_empty()) {
-        if indentation_of(above) < indentation {
+    let above = text[..start].lines().rev().filter(|line| !line.trim().is_empty());
+    for (distance, above) in above.enumerate() {
+        let parent = indentation_of(above) < indentation;
+        if parent {
             indentation = indentation_of(above);
-            found |= suspicious(above);
         }
+        // A line that lost its place may have belonged to its neighbours.
+        found |= (parent || distance < NEIGHBOURS) && suspicious(above);
     }
-    let value = line.find(": ").map_or(indentation_of(line), |colon| colon + 2);
+    let value = line.find(": ").map_or_else(|| indentation_of(line), |colon| colon + 2);
     found.then(|| start + value..start + line.len())
 }
 

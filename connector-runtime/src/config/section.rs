@@ -1,11 +1,9 @@
-//! Reading keys and values: each step reports what is wrong and goes on, so that all mistakes come at once.
-//!
-//! A reader gets `None` for whatever was reported, and uses `?` only after it has looked at everything.
+//! Mappings: which keys there may be, and what is said about the others.
 
-use std::ops::Range;
-
-use super::node::{Entry, Node, Scalar, ScalarKind, Value};
-use super::report::{MASK, Report, item_path, key_path};
+use super::field::Field;
+use super::node::Entry;
+use super::report::key_path;
+use super::words::nearest;
 
 /// A key that a mapping may have.
 #[derive(Debug, Clone, Copy)]
@@ -25,27 +23,24 @@ pub(super) const fn later(name: &'static str, instead: &'static str) -> Key {
     Key { name, later: Some(instead) }
 }
 
-/// A word that a value may be.
-pub(super) struct Choice<T> {
-    pub(super) word: &'static str,
-    /// What the word means, or, for a later version, what there is instead today.
-    pub(super) means: Result<T, &'static str>,
-}
+/// What people call our keys elsewhere.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("brokers", "write `bootstrap_servers` below `source.kafka`"),
+    ("bootstrap.servers", "write `bootstrap_servers` below `source.kafka`"),
+    ("group_id", "write `group.id` below `source.kafka.properties`"),
+    ("group.id", "write `group.id` below `source.kafka.properties`"),
+    ("path", "write `location` below the table's format"),
+    ("schema_registry", "schema registries are not supported yet"),
+];
+
+/// Help where a type was torn apart by its commas.
+pub(super) const QUOTES: &str =
+    "a type with commas in it goes into quotes: {name: amount, type: \"decimal(12,2)\"}";
 
 /// A mapping, its keys checked.
 pub(super) struct Section<'a> {
     field: Field<'a>,
     entries: &'a [Entry],
-}
-
-/// A value, with the path to it.
-#[derive(Clone)]
-pub(super) struct Field<'a> {
-    pub(super) node: &'a Node,
-    pub(super) path: String,
-    /// What to point at for a value that has no first line of its own.
-    key_span: Range<usize>,
-    report: &'a Report<'a>,
 }
 
 impl<'a> Section<'a> {
@@ -69,13 +64,13 @@ impl<'a> Section<'a> {
     pub(super) fn required(&self, key: &str, help: &str) -> Option<Field<'a>> {
         let found = self.get(key);
         if found.is_none() {
-            let at = self.field.span();
-            self.field.report.add(
-                &at,
-                &key_path(&self.field.path, key),
-                "this key is missing",
-                help,
-            );
+            let path = key_path(&self.field.path, key);
+            match self.field.path.as_str() {
+                "" => self.field.report().add_to_file(&path, "this key is missing", help),
+                _ => {
+                    self.field.report().add(&self.field.span(), &path, "this key is missing", help)
+                }
+            }
         }
         found
     }
@@ -87,7 +82,7 @@ impl<'a> Section<'a> {
 
     fn check_key(&self, entry: &Entry, before: &[Entry], keys: &[Key]) {
         let add = |message: &str, help: &str| {
-            self.field.report.add(
+            self.field.report().add(
                 &entry.key_span,
                 &key_path(&self.field.path, &entry.key),
                 message,
@@ -95,7 +90,7 @@ impl<'a> Section<'a> {
             );
         };
         if let Some(first) = before.iter().find(|first| first.key == entry.key) {
-            let line = self.field.report.position(&first.key_span).line;
+            let line = self.field.report().position(&first.key_span).line;
             return add(
                 "this key is there twice",
                 &format!("it already stands in line {line}; keep one of them"),
@@ -109,6 +104,12 @@ impl<'a> Section<'a> {
     }
 
     fn unknown_key_help(&self, found: &str, keys: &[Key]) -> String {
+        if let Some((_, help)) = SYNONYMS.iter().find(|(word, _)| *word == found) {
+            return (*help).to_owned();
+        }
+        if found.ends_with([')', '>']) {
+            return QUOTES.to_owned();
+        }
         if let Some(similar) = nearest(found, keys.iter().map(|key| key.name)) {
             return format!("did you mean `{similar}`?");
         }
@@ -122,201 +123,6 @@ impl<'a> Section<'a> {
             Some((section, _)) => format!("`{found}` stands below `{section}`"),
             None => format!("allowed here: {}", allowed(keys)),
         }
-    }
-}
-
-impl<'a> Field<'a> {
-    /// The whole file as a value.
-    pub(super) fn root(node: &'a Node, report: &'a Report<'a>) -> Self {
-        Self { node, path: String::new(), key_span: node.span.clone(), report }
-    }
-
-    fn below(&self, entry: &'a Entry) -> Self {
-        let path = key_path(&self.path, &entry.key);
-        Self { node: &entry.value, path, key_span: entry.key_span.clone(), report: self.report }
-    }
-
-    /// What to point at: the value if it stands on one line, else its key.
-    pub(super) fn span(&self) -> Range<usize> {
-        match &self.node.value {
-            Value::Scalar(_) | Value::Unresolved if !self.node.span.is_empty() => {
-                self.node.span.clone()
-            }
-            _ => self.key_span.clone(),
-        }
-    }
-
-    /// Reports a mistake in the value.
-    pub(super) fn reject<T>(
-        &self,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Option<T> {
-        self.report.add(&self.span(), &self.path, message, help);
-        None
-    }
-
-    /// Reports a mistake in the key, or in its being there.
-    pub(super) fn reject_key<T>(
-        &self,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Option<T> {
-        self.report.add(&self.key_span, &self.path, message, help);
-        None
-    }
-
-    /// The value of a key, if this is a mapping that has it.
-    pub(super) fn child(&self, key: &str) -> Option<Self> {
-        match &self.node.value {
-            Value::Map(entries) => {
-                entries.iter().find(|entry| entry.key == key).map(|entry| self.below(entry))
-            }
-            _ => None,
-        }
-    }
-
-    /// The file that the value stands in.
-    pub(super) fn report(&self) -> &'a Report<'a> {
-        self.report
-    }
-
-    /// The value for a message, masked if it may be a secret.
-    pub(super) fn found(&self) -> String {
-        match &self.node.value {
-            Value::Scalar(scalar) if scalar.secret || self.report.is_secret(&self.node.span) => {
-                format!("`{MASK}`")
-            }
-            Value::Scalar(scalar) => format!("`{}`", scalar.text),
-            _ => self.node.kind().to_owned(),
-        }
-    }
-
-    /// The entries of a mapping, whatever their keys. Nothing at all is an empty mapping.
-    pub(super) fn entries(&self, wanted: &str) -> Option<&'a [Entry]> {
-        match &self.node.value {
-            Value::Map(entries) => Some(entries),
-            Value::Null => Some(&[]),
-            Value::Unresolved => None,
-            Value::Scalar(_) | Value::List(_) => self.reject(
-                format!("expected a mapping, found {}", self.found()),
-                format!("expected {wanted}"),
-            ),
-        }
-    }
-
-    /// The values of a mapping whose keys are the user's, each once, with their keys.
-    pub(super) fn values(&self, wanted: &str) -> Option<Vec<(&'a str, Self)>> {
-        let entries = self.entries(wanted)?;
-        let mut complete = true;
-        for (index, entry) in entries.iter().enumerate() {
-            if entries[..index].iter().any(|first| first.key == entry.key) {
-                self.below(entry).report.add(
-                    &entry.key_span,
-                    &key_path(&self.path, &entry.key),
-                    "this key is there twice",
-                    "keep one of them",
-                );
-                complete = false;
-            }
-        }
-        complete
-            .then(|| entries.iter().map(|entry| (entry.key.as_str(), self.below(entry))).collect())
-    }
-
-    /// The items of a list.
-    pub(super) fn items(&self, example: &str) -> Option<Vec<Self>> {
-        match &self.node.value {
-            Value::List(items) => {
-                Some(items.iter().enumerate().map(|(i, item)| self.item(i, item)).collect())
-            }
-            Value::Unresolved => None,
-            Value::Null | Value::Scalar(_) | Value::Map(_) => self.reject(
-                format!("expected a list, found {}", self.found()),
-                format!("write a list, as in `{example}`"),
-            ),
-        }
-    }
-
-    fn item(&self, index: usize, node: &'a Node) -> Self {
-        let path = item_path(&self.path, index);
-        Self { node, path, key_span: node.span.clone(), report: self.report }
-    }
-
-    /// The text of a string, number or boolean; not empty.
-    pub(super) fn text(&self, example: &str) -> Option<&'a str> {
-        let help = || format!("write a value, as in `{example}`");
-        match &self.node.value {
-            Value::Scalar(scalar) if scalar.text.trim().is_empty() => {
-                self.reject("the value is empty", help())
-            }
-            Value::Scalar(scalar) => Some(&scalar.text),
-            Value::Unresolved => None,
-            Value::Null | Value::List(_) | Value::Map(_) => {
-                self.reject(format!("expected one value, found {}", self.node.kind()), help())
-            }
-        }
-    }
-
-    /// `true` or `false`.
-    pub(super) fn boolean(&self) -> Option<bool> {
-        match self.text("true")?.to_lowercase().as_str() {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => self.reject(
-                format!("expected true or false, found {}", self.found()),
-                "write `true` or `false`",
-            ),
-        }
-    }
-
-    /// One of some words.
-    pub(super) fn choice<T: Copy>(&self, choices: &[Choice<T>]) -> Option<T> {
-        let supported: Vec<&str> =
-            choices.iter().filter(|c| c.means.is_ok()).map(|c| c.word).collect();
-        let text = self.text(supported[0])?;
-        match choices.iter().find(|choice| choice.word == text) {
-            Some(Choice { means: Ok(meaning), .. }) => Some(*meaning),
-            Some(Choice { means: Err(instead), .. }) => {
-                self.reject(format!("{} is not supported yet", self.found()), *instead)
-            }
-            None => {
-                let message = format!("expected {}, found {}", or_list(&supported), self.found());
-                self.reject(message, suggestion(text, &supported))
-            }
-        }
-    }
-
-    /// True if the value is a plain number.
-    pub(super) fn is_number(&self) -> bool {
-        matches!(&self.node.value, Value::Scalar(Scalar { kind: ScalarKind::Number, .. }))
-    }
-}
-
-/// Help for a word that is none of the allowed ones.
-pub(super) fn suggestion(found: &str, words: &[&'static str]) -> String {
-    match nearest(found, words.iter().copied()) {
-        Some(similar) => format!("did you mean `{similar}`?"),
-        None => format!("write {}", or_list(words)),
-    }
-}
-
-/// The word that was probably meant.
-pub(super) fn nearest<'w>(found: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    let found = found.to_lowercase();
-    let distance = |word: &str| strsim::damerau_levenshtein(&found, word);
-    let best = words.min_by_key(|word| distance(word))?;
-    let length = found.chars().count().min(best.chars().count());
-    (distance(best) <= length.div_ceil(3)).then_some(best)
-}
-
-/// `a`, `b` or `c`.
-pub(super) fn or_list(words: &[&str]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    match quoted.split_last() {
-        Some((last, first)) if !first.is_empty() => format!("{} or {last}", first.join(", ")),
-        Some((last, _)) => last.clone(),
-        None => String::new(),
     }
 }
 

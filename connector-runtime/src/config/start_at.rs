@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use connector_api::offsets::Offset;
 use jiff::Timestamp;
 
+use super::field::Field;
 use super::node::Value;
 use super::plan::{StartAt, TopicSelection};
-use super::section::{Field, suggestion};
 use super::topics::is_topic_name;
+use super::words::suggestion;
 
 const ALLOWED: &str = "`earliest`, `latest`, a timestamp such as `2026-01-31T00:00:00Z`, or offsets such as `{clicks: {0: 1200}}`";
 

@@ -7,10 +7,12 @@ use arrow::datatypes::Schema;
 use connector_api::config::{Compression, Secret, SettingError, SinkFactory, TableSettings};
 
 use super::columns;
+use super::field::Field;
 use super::node::{Node, Value};
 use super::plan::TablePlan;
-use super::report::MASK;
-use super::section::{Field, Key, Section, key, later, nearest};
+use super::report::{MASK, has_user_info};
+use super::section::{Key, Section, key, later};
+use super::words::nearest;
 
 /// Formats of later versions; what the registry has is added.
 pub(super) const KEYS: &[Key] = &[
@@ -102,7 +104,7 @@ fn location(section: &Section<'_>) -> Option<String> {
             "one connector writes one table: use a connector for each topic",
         );
     }
-    if scheme.is_some() && text.contains('@') {
+    if has_user_info(text) {
         return field
             .reject("a location must not hold credentials", "put them under `table.storage`");
     }
@@ -204,8 +206,8 @@ fn report(table: &Field<'_>, error: &SettingError) {
         at = below;
     }
     let mut message = error.message.clone();
-    for secret in secrets_below(table.node) {
-        message = message.replace(secret, MASK);
+    for secret in secrets_of(table) {
+        message = message.replace(&secret, MASK);
     }
     let path = format!("table.{}", error.key.join("."));
     at.report().add(
@@ -216,14 +218,24 @@ fn report(table: &Field<'_>, error: &SettingError) {
     );
 }
 
-/// What placeholders brought in; a factory does not know that it must not repeat it.
-fn secrets_below(node: &Node) -> Vec<&str> {
+/// What placeholders brought in, and the store's options: a factory does not know that it must not
+/// repeat them.
+fn secrets_of(table: &Field<'_>) -> Vec<String> {
+    const NO_SECRETS: [&str; 2] = ["true", "false"];
     let mut secrets = Vec::new();
-    node.walk(&mut |node| match &node.value {
-        Value::Scalar(scalar) if scalar.secret && !scalar.text.is_empty() => {
-            secrets.push(scalar.text.as_str())
-        }
-        _ => {}
-    });
+    let mut add = |node: &Node, all: bool| {
+        node.walk(&mut |node| {
+            if let Value::Scalar(scalar) = &node.value
+                && (all || scalar.secret)
+            {
+                secrets.push(scalar.text.clone());
+            }
+        });
+    };
+    add(table.node, false);
+    if let Some(storage) = table.child("storage") {
+        add(storage.node, true);
+    }
+    secrets.retain(|secret| secret.len() > 2 && !NO_SECRETS.contains(&secret.as_str()));
     secrets
 }

@@ -2,8 +2,9 @@
 
 use regex::Regex;
 
+use super::field::Field;
 use super::plan::TopicSelection;
-use super::section::{Field, Section};
+use super::section::Section;
 
 /// Kafka's limit.
 const NAME_LENGTH_MAX: usize = 249;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use connector_api::config::Compression;
 
+use super::field::Field;
 use super::plan::WritePlan;
-use super::section::{Field, Key, Section, key, suggestion};
+use super::section::{Key, Section, key};
 use super::units::{self, DURATIONS, SIZES};
+use super::words::suggestion;
 
 pub(super) const KEYS: &[Key] = &[
     key("commit_interval"),

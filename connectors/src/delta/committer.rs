@@ -108,45 +108,56 @@ impl DeltaCommitter {
         Self { table, connector, clock, base }
     }
 
+    /// True if the entry of the version at hand is in the store as we know it.
+    async fn is_in_place(&self) -> Result<bool> {
+        let Some(known) = &self.base.entry else { return Ok(false) };
+        let found = log::tag(&self.table.store, self.base.snapshot.version()).await?;
+        Ok(found.as_ref() == Some(known))
+    }
+
     /// True if the version at hand is still the table's, and not worth reading anew.
     async fn base_holds(&mut self) -> Result<bool> {
-        let version = self.base.snapshot.version();
         let asked = self.clock.now();
-        if self.base.entry.is_none()
-            || log::tag(&self.table.store, version).await? != self.base.entry
-        {
+        if !self.is_in_place().await? {
             return Ok(false);
         }
         self.base.seen = asked;
-        Ok(version - self.base.listed < COMMITS_UNLISTED_MAX)
+        Ok(self.base.snapshot.version() - self.base.listed < COMMITS_UNLISTED_MAX)
     }
 
     /// Reads the newest version. It becomes the base, unless files were written for another table than it shows.
     async fn refresh(&mut self) -> Result<(SnapshotRef, Option<Conflict>)> {
-        let asked = self.clock.now();
-        let known = self.base.snapshot.clone();
-        let newer = self.table.blocking(move |table| table.refresh(known)).await?;
-        // Only now: if the base is in its place after the listing, the listing continued it.
-        let version = self.base.snapshot.version();
-        let continued = self.base.entry.is_some()
-            && log::tag(&self.table.store, version).await? == self.base.entry;
-        let newest = match newer {
-            _ if !continued => load_if_present(&self.table).await?.ok_or_else(gone)?,
-            Ok(newer) => newer,
-            Err(error) => {
-                return Err(kernel_error("the table's newest version cannot be read", error));
+        let seen = self.clock.now();
+        let (snapshot, entry) = match self.continued().await? {
+            Some(continued) => continued,
+            None => {
+                let loaded = load_if_present(&self.table).await?.ok_or_else(gone)?;
+                let entry = log::tag(&self.table.store, loaded.version()).await?;
+                (loaded, entry)
             }
         };
-        let conflict = altered(&self.base.snapshot, &newest);
+        let conflict = altered(&self.base.snapshot, &snapshot);
         if conflict.is_none() {
-            let listed = newest.version();
-            let entry = match continued && listed == version {
-                true => self.base.entry.clone(),
-                false => log::tag(&self.table.store, listed).await?,
-            };
-            self.base = Base { snapshot: newest.clone(), entry, seen: asked, listed };
+            let listed = snapshot.version();
+            self.base = Base { snapshot: snapshot.clone(), entry, seen, listed };
         }
-        Ok((newest, conflict))
+        Ok((snapshot, conflict))
+    }
+
+    /// The newest version and its entry, read on from the base; `None` if the base is no longer the table's.
+    async fn continued(&self) -> Result<Option<(SnapshotRef, Option<EntryTag>)>> {
+        let known = self.base.snapshot.clone();
+        let newer = self.table.blocking(move |table| table.refresh(known)).await?;
+        let entry = match &newer {
+            Ok(newer) => log::tag(&self.table.store, newer.version()).await?,
+            Err(_) => None,
+        };
+        // Last: if the base is in its place now, all that was read before continues it.
+        if !self.is_in_place().await? {
+            return Ok(None);
+        }
+        let newer = newer.map_err(|e| kernel_error("the newest version cannot be read", e))?;
+        Ok(Some((newer, entry)))
     }
 
     /// The newest version, for questions that no alteration of the table touches.

@@ -7,8 +7,8 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_api::Error;
 use connector_api::config::{Secret, SettingError};
+use connector_api::{Error, Retry};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -56,20 +56,31 @@ impl Store {
     }
 }
 
-/// What a store says as an error of ours: a refusal is for the user to mend, the rest may pass.
+/// What a store says as an error of ours. A refusal is for the user to mend, perhaps while we
+/// run: trying again may help either way.
 pub(super) fn store_error(doing: impl Into<String>, error: object_store::Error) -> Error {
-    match is_refusal(&error) {
-        true => Error::user(doing).with_source(error),
-        false => Error::external(doing).with_source(error),
-    }
+    let ours = match is_refusal(&error) {
+        true => Error::user(doing).with_retry(Retry::AfterBackoff),
+        false => Error::external(doing),
+    };
+    ours.with_source(error)
 }
+
+/// S3's words for what only the user can mend. Listings do not tell them by the kind of their error.
+const REFUSALS: &[&str] = &[
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "NoSuchBucket",
+    "PermanentRedirect",
+    "SignatureDoesNotMatch",
+];
 
 fn is_refusal(error: &object_store::Error) -> bool {
     use object_store::Error::{PermissionDenied, Unauthenticated};
     if matches!(error, PermissionDenied { .. } | Unauthenticated { .. }) {
         return true;
     }
-    let mut cause = error.source();
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {
             use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
@@ -77,7 +88,8 @@ fn is_refusal(error: &object_store::Error) -> bool {
         }
         cause = error.source();
     }
-    false
+    let said = error.to_string();
+    REFUSALS.iter().any(|refusal| said.contains(&format!("<Code>{refusal}</Code>")))
 }
 
 /// Finds the store of a location. Checks the options and does no I/O.
@@ -209,5 +221,30 @@ mod tests {
         check("ftp://lake", &[], Err("no known location"));
         check("/data", &[("aws_region", "x")], Err("no storage options"));
         check("s3://lake/x", &[("aws_regoin", "x")], Err("unknown option"));
+    }
+
+    #[test]
+    fn a_refusal_is_the_users_to_mend_and_the_rest_may_pass() {
+        use connector_api::Fault::{External, User};
+        let generic = |source: Box<dyn StdError + Send + Sync>| object_store::Error::Generic {
+            store: "S3",
+            source,
+        };
+        let io = |kind: io::ErrorKind| generic(Box::new(io::Error::from(kind)));
+        let cases = [
+            (io(io::ErrorKind::PermissionDenied), User),
+            (io(io::ErrorKind::StorageFull), External),
+            (generic("status 404: <Error><Code>NoSuchBucket</Code></Error>".into()), User),
+            (generic("status 503: <Error><Code>SlowDown</Code></Error>".into()), External),
+            (
+                object_store::Error::PermissionDenied { path: "x".into(), source: "403".into() },
+                User,
+            ),
+        ];
+        for (error, fault) in cases {
+            let said = error.to_string();
+            let ours = store_error("doing", error);
+            assert_eq!((ours.fault(), ours.retry()), (fault, Retry::AfterBackoff), "{said}");
+        }
     }
 }

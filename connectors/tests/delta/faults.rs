@@ -14,6 +14,7 @@ use object_store::{
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
     UploadPart,
 };
+use tokio::sync::Notify;
 
 /// What becomes of a request to create an entry of the log.
 pub(super) enum Fault {
@@ -40,6 +41,8 @@ pub(super) struct Faults {
     late: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
     reads: Mutex<Reads>,
     failing_parts: Arc<Mutex<usize>>,
+    /// Told when the client of a silent request has stopped waiting.
+    given_up: Arc<Notify>,
     /// Writes so far: `put path`, `multipart path`, `abort`.
     writes: Arc<Mutex<Vec<String>>>,
 }
@@ -52,6 +55,8 @@ struct Reads {
     good: usize,
     /// Reads that fail after that.
     failing: usize,
+    /// They fail as if the entry were not there.
+    as_missing: bool,
 }
 
 impl Faults {
@@ -62,6 +67,7 @@ impl Faults {
             late: Mutex::default(),
             reads: Mutex::default(),
             failing_parts: Arc::default(),
+            given_up: Arc::default(),
             writes: Arc::default(),
         })
     }
@@ -74,6 +80,17 @@ impl Faults {
     pub(super) fn fail_reads_after(&self, good: usize, failing: usize) {
         let mut reads = self.reads.lock().unwrap();
         (reads.good, reads.failing) = (good, failing);
+    }
+
+    /// Lets the next reads of the log's entries fail as if they had just been cleaned up.
+    pub(super) fn miss_reads(&self, count: usize) {
+        let mut reads = self.reads.lock().unwrap();
+        (reads.failing, reads.as_missing) = (count, true);
+    }
+
+    /// Waits until the client of a silent request has stopped waiting.
+    pub(super) async fn given_up(&self) {
+        self.given_up.notified().await;
     }
 
     /// Lets the next parts of large files fail.
@@ -120,7 +137,10 @@ impl Faults {
             return Ok(());
         }
         reads.failing -= 1;
-        Err(broken("the read was lost"))
+        match reads.as_missing {
+            true => Err(Error::NotFound { path: path.to_string(), source: "injected".into() }),
+            false => Err(broken("the read was lost")),
+        }
     }
 }
 
@@ -166,7 +186,10 @@ impl ObjectStore for Faults {
                 self.late.lock().unwrap().push((path.clone(), payload, options));
                 Err(broken("no answer in time"))
             }
-            Some(Fault::Silent) => std::future::pending().await,
+            Some(Fault::Silent) => {
+                let _told_when_dropped = TellOnDrop(self.given_up.clone());
+                std::future::pending().await
+            }
             Some(Fault::After(others)) => {
                 others();
                 self.inner.put_opts(path, payload, options).await
@@ -220,6 +243,14 @@ impl ObjectStore for Faults {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
+    }
+}
+
+struct TellOnDrop(Arc<Notify>);
+
+impl Drop for TellOnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 

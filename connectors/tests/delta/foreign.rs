@@ -169,14 +169,14 @@ async fn clean_up(place: &Place) {
     }
 }
 
-async fn with_short_interval(place: &mut Place) {
+fn with_short_interval(place: &mut Place) {
     place.settings.properties.insert("delta.checkpointInterval".into(), "2".into());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pruned_history_proves_nothing() {
     let mut place = Place::new();
-    with_short_interval(&mut place).await;
+    with_short_interval(&mut place);
     let mut table = created(&place).await;
     let landed = Round::new("t-1").new_range(0, 0, 10).staged(&table).await;
     committed(table.committer.commit(&landed).await);
@@ -201,12 +201,37 @@ async fn a_pruned_history_proves_nothing() {
     committed(table.committer.commit(&never).await);
 }
 
+/// What is left of a pruned history may be enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_took_the_range_tells_that_a_commit_is_not_before_it() {
+    let mut place = Place::new();
+    with_short_interval(&mut place);
+    let mut table = created(&place).await;
+    commit(&mut table, Round::new("t-1").new_range(0, 0, 5)).await;
+    commit(&mut table, Round::new("t-2").range(0, 5, 10)).await;
+    let never = Round::new("t-3").range(0, 10, 20).staged(&table).await;
+    clean_up(&place).await;
+    commit(&mut table, Round::new("t-4").range(0, 10, 20)).await;
+    commit(&mut table, Round::new("t-5").range(0, 20, 21)).await;
+    assert_eq!(table.committer.find(&never).await.unwrap(), TokenLookup::NotFound);
+}
+
+/// Entries may be cleaned up while they are read.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_vanishes_while_it_is_read_does_not_make_the_table_vanish() {
+    let place = Place::new();
+    let mut table = created(&place).await;
+    commit(&mut table, Round::new("t-1").new_range(0, 0, 5)).await;
+    place.faults.miss_reads(1);
+    assert!(place.sink().read().await.unwrap().is_some());
+}
+
 /// The version after the one that a sleeper knows may be free again: written there, a commit
 /// would be seen by nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_is_not_written_into_a_cleaned_up_part_of_the_log() {
     let mut place = Place::new();
-    with_short_interval(&mut place).await;
+    with_short_interval(&mut place);
     let mut sleeper = created(&place).await;
     commit(&mut sleeper, Round::new("t-1").new_range(0, 0, 10)).await;
     let next = Round::new("t-2").range(0, 10, 20).staged(&sleeper).await;

@@ -49,6 +49,24 @@ fn every_wrong_example_gets_exactly_its_expected_message() {
     );
 }
 
+/// Files with a password in them, cut off, and with a character put in, at each place: whatever comes, it is a message.
+#[test]
+fn no_damage_to_a_file_breaks_the_reader_or_tells_the_secret() {
+    for file in ["many-mistakes.yaml", "properties.yaml"] {
+        let text = fs::read_to_string(configs().join("invalid").join(file)).unwrap();
+        for (at, _) in text.char_indices() {
+            let (before, after) = text.split_at(at);
+            let damaged = ["é", "\"", "{", ":", "\t", "\n", "#", "*", "${"];
+            let damaged = damaged.iter().map(|c| format!("{before}{c}{after}"));
+            for damaged in damaged.chain([before.to_owned()]) {
+                let Err(errors) = read(&damaged) else { continue };
+                let shown = errors.to_string();
+                assert!(!shown.contains("hunter2"), "{damaged}\n{shown}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_key_that_is_read_occurs_in_the_reference() {
     let reference = fs::read_to_string(configs().join("reference.yaml")).unwrap();

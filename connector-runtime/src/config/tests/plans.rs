@@ -45,6 +45,7 @@ fn empty_sections_are_as_if_they_were_not_there() {
         kafka: "properties:",
         delta: "properties:\npartition_by: []",
         table: "storage:",
+        ..File::default()
     };
     assert_eq!(plan.plan().fingerprint(), top("").plan().fingerprint());
 }
@@ -58,6 +59,7 @@ fn everything_that_can_be_said_arrives() {
         kafka: "on_gap: stop\non_topic_recreated: stop\nproperties: {group.id: 007, fetch.min.bytes: 1, check.crcs: true}",
         delta: "partition_by: [day]\nproperties: {delta.logRetentionDuration: interval 30 days, delta.appendOnly: true}",
         table: "storage: {aws_region: eu-west-1, aws_allow_http: true}",
+        ..File::default()
     }
     .plan();
     assert_eq!(

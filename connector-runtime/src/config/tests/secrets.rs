@@ -32,6 +32,7 @@ fn messages_and_quoted_lines_hold_no_secret() {
     check(&table("storage: {password: hunter2}").text());
     check(&table("storage: {password: \"${env:SECRET}\"}").text());
     check(&table("storage: hunter2").text());
+    check(&top("").text().replace("./data/clicks", "s3://key:hunter2@lake/x"));
     check(&top("write: {compression: \"${env:SECRET}\", file_size: \"${env:SECRET}\"}").text());
     check(&top("x: &pw hunter2\ndescription: [*pw]\nx-password: *pw").text());
 }

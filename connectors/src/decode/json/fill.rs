@@ -165,7 +165,7 @@ impl Filler<'_> {
         if first == b'n' {
             return self.null(column, at);
         }
-        let (row, label) = (column.validity.len(), column.label);
+        let (row, label) = (column.len(), column.label);
         let misfit = |why| Flaw::misfit(why, at, label);
         match (&mut column.values, first) {
             (Values::String(values), b'"') => self.string(values)?,
@@ -204,7 +204,7 @@ impl Filler<'_> {
             (values, b'-' | b'0'..=b'9') => self.number(values)?.map_err(misfit)?,
             _ => return Err(misfit(Why::WrongType)),
         }
-        column.validity.append_non_null();
+        column.end_value();
         Ok(())
     }
 
@@ -220,7 +220,10 @@ impl Filler<'_> {
     #[inline]
     fn string(&mut self, values: &mut Bytes) -> Result<(), Flaw> {
         let text = self.cursor.string()?;
-        values.push(self.cursor.text(text));
+        match self.cursor.short_text(text) {
+            Some((bytes, len)) => values.push_short(bytes, len),
+            None => values.push(self.cursor.text(text)),
+        }
         Ok(())
     }
 

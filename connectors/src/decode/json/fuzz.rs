@@ -236,7 +236,8 @@ fn expected_value(
 
 /// An integer is taken as a double only if it can be told from its neighbours.
 fn comes_back(number: &serde_json::Number) -> bool {
-    let Some(integer) = number.as_i64().map(i128::from).or(number.as_u64().map(i128::from)) else {
+    let Some(integer) = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
+    else {
         return true;
     };
     let double = integer as f64;
@@ -323,8 +324,14 @@ fn check_record(input: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// `PROPTEST_CASES` can raise the number of cases.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: default.cases.max(2000), ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn a_record_becomes_what_serde_json_reads_in_it(record in record()) {

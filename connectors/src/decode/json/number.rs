@@ -12,7 +12,7 @@
 use super::flaw::Why;
 
 /// A number as it stands in the text. `value = mantissa * 10^exponent`, if `exact`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Number {
     pub(super) negative: bool,
     pub(super) mantissa: u64,
@@ -35,7 +35,7 @@ impl Number {
     }
 
     #[inline]
-    pub(super) fn to_long(self, input: &[u8]) -> Result<i64, Why> {
+    pub(super) fn to_long(&self, input: &[u8]) -> Result<i64, Why> {
         if !self.whole {
             return Err(Why::NotExact);
         }
@@ -43,11 +43,16 @@ impl Number {
             let magnitude = self.mantissa as i64;
             return Ok(if self.negative { -magnitude } else { magnitude });
         }
+        self.to_long_by_text(input)
+    }
+
+    #[cold]
+    fn to_long_by_text(&self, input: &[u8]) -> Result<i64, Why> {
         self.text(input).parse().map_err(|_| Why::OutOfRange)
     }
 
     #[inline]
-    pub(super) fn to_double(self, input: &[u8]) -> Result<f64, Why> {
+    pub(super) fn to_double(&self, input: &[u8]) -> Result<f64, Why> {
         const POWERS: [f64; 23] = [
             1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
             1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
@@ -59,30 +64,29 @@ impl Number {
             let value = if self.exponent < 0 { mantissa / power } else { mantissa * power };
             return Ok(if self.negative { -value } else { value });
         }
+        self.to_double_by_text(input)
+    }
+
+    #[cold]
+    fn to_double_by_text(&self, input: &[u8]) -> Result<f64, Why> {
         let text = self.text(input);
         let value: f64 = text.parse().map_err(|_| Why::OutOfRange)?;
-        self.check_float(text, !value.is_finite(), value == 0.0)?;
+        check_float(text, !value.is_finite(), value == 0.0)?;
         let comes_back = || format!("{value:.0}") == text || format!("{value}") == text;
         if self.whole && !comes_back() { Err(Why::NotExact) } else { Ok(value) }
     }
 
-    pub(super) fn to_float(self, input: &[u8]) -> Result<f32, Why> {
+    pub(super) fn to_float(&self, input: &[u8]) -> Result<f32, Why> {
         let text = self.text(input);
         let value: f32 = text.parse().map_err(|_| Why::OutOfRange)?;
-        self.check_float(text, !value.is_finite(), value == 0.0)?;
+        check_float(text, !value.is_finite(), value == 0.0)?;
         let exact = self.exact && self.mantissa <= 1 << 24;
         let comes_back = || exact || format!("{value:.0}") == text || format!("{value}") == text;
         if self.whole && !comes_back() { Err(Why::NotExact) } else { Ok(value) }
     }
 
-    fn check_float(self, text: &str, infinite: bool, zero: bool) -> Result<(), Why> {
-        let digits = || text.bytes().take_while(|byte| !matches!(byte, b'e' | b'E'));
-        let vanished = zero && digits().any(|digit| matches!(digit, b'1'..=b'9'));
-        if infinite || vanished { Err(Why::OutOfRange) } else { Ok(()) }
-    }
-
     /// The value times 10^scale.
-    pub(super) fn to_decimal(self, input: &[u8], precision: u8, scale: i8) -> Result<i128, Why> {
+    pub(super) fn to_decimal(&self, input: &[u8], precision: u8, scale: i8) -> Result<i128, Why> {
         let (mut mantissa, exponent) = match self.exact {
             true => (i128::from(self.mantissa), self.exponent),
             false => self.significant_digits(input)?,
@@ -105,7 +109,7 @@ impl Number {
     }
 
     /// All digits without the zeros around them, and the power of ten that belongs to the last one.
-    fn significant_digits(self, input: &[u8]) -> Result<(i128, i64), Why> {
+    fn significant_digits(&self, input: &[u8]) -> Result<(i128, i64), Why> {
         let too_many = if self.whole { Why::OutOfRange } else { Why::NotExact };
         let digits = self.text(input).bytes().take_while(|byte| !matches!(byte, b'e' | b'E'));
         let (mut mantissa, mut zeros) = (0_i128, 0_u32);
@@ -122,4 +126,11 @@ impl Number {
         }
         Ok((mantissa, self.exponent + i64::from(zeros)))
     }
+}
+
+/// Refuses a number whose nearest float is infinite, or zero although it has a digit that is not.
+fn check_float(text: &str, infinite: bool, zero: bool) -> Result<(), Why> {
+    let mut digits = text.bytes().take_while(|byte| !matches!(byte, b'e' | b'E'));
+    let vanished = zero && digits.any(|digit| matches!(digit, b'1'..=b'9'));
+    if infinite || vanished { Err(Why::OutOfRange) } else { Ok(()) }
 }

@@ -6,6 +6,7 @@ use arrow::error::ArrowError;
 use super::columns::Bytes;
 use super::flaw::{Flaw, Why};
 use super::path::{Labels, Segment, write_path};
+use super::scan::push_escaped;
 
 /// How many times longer than its record a rescued text may be. Each entry repeats the names that
 /// lead to it, so that a record of many unknown fields deep down could otherwise fill the memory.
@@ -117,16 +118,5 @@ impl Rescued {
     pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let nulls = self.validity.finish();
         self.texts.finish_string(nulls)
-    }
-}
-
-/// Writes text as a JSON string has it inside of its quotes.
-fn push_escaped(json: &mut Vec<u8>, text: &[u8]) {
-    for &byte in text {
-        match byte {
-            b'"' | b'\\' => json.extend_from_slice(&[b'\\', byte]),
-            0..0x20 => json.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            _ => json.push(byte),
-        }
     }
 }

@@ -104,12 +104,12 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Reads `key`, which is a quoted name and its colon, if just these bytes come next.
+    /// Reads `key` if just its bytes come next.
     #[inline]
-    pub(super) fn take_key(&mut self, key: &[u8]) -> bool {
-        let found = self.input.get(self.at..).is_some_and(|rest| rest.starts_with(key));
+    pub(super) fn take_key(&mut self, key: &Key) -> bool {
+        let found = key.starts(self.input.get(self.at..).unwrap_or_default());
         if found {
-            self.at += key.len();
+            self.at += key.text.len();
             self.skip_whitespace();
         }
         found
@@ -140,6 +140,17 @@ impl<'a> Cursor<'a> {
             return Ok(StringText::Plain { start, end });
         }
         self.string_with_escapes(start, end)
+    }
+
+    /// The text of a short string together with the bytes behind it, if there are enough.
+    #[inline]
+    pub(super) fn short_text<const N: usize>(&self, text: StringText) -> Option<(&[u8; N], usize)> {
+        match text {
+            StringText::Plain { start, end } if end - start <= N => {
+                Some((self.input.get(start..)?.first_chunk()?, end - start))
+            }
+            _ => None,
+        }
     }
 
     #[inline]
@@ -252,16 +263,18 @@ impl<'a> Cursor<'a> {
     #[inline]
     fn digits(&mut self, mut mantissa: u64) -> (u64, usize) {
         let start = self.at;
-        loop {
-            let digit = self.peek().wrapping_sub(b'0');
+        for byte in self.input.get(start..).unwrap_or_default() {
+            let digit = byte.wrapping_sub(b'0');
             if digit > 9 {
-                return (mantissa, self.at - start);
+                break;
             }
             mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
             self.at += 1;
         }
+        (mantissa, self.at - start)
     }
 
+    #[cold]
     fn exponent(&mut self, number_start: usize) -> Result<i64, Flaw> {
         self.at += 1;
         let negative = self.peek() == b'-';
@@ -323,6 +336,43 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// A name in quotes with its colon, in the spelling with the fewest escapes. Others are found by name.
+pub(super) struct Key {
+    text: Box<[u8]>,
+    /// The first bytes of `text`, and a mask for as many of them as there are: one comparison of an
+    /// integer does for most names.
+    head: u128,
+    head_mask: u128,
+}
+
+impl Key {
+    const HEAD: usize = size_of::<u128>();
+
+    pub(super) fn new(name: &[u8]) -> Self {
+        let mut text = vec![b'"'];
+        push_escaped(&mut text, name);
+        text.extend_from_slice(b"\":");
+        let (mut head, mut mask) = ([0; Self::HEAD], [0; Self::HEAD]);
+        for (index, byte) in text.iter().enumerate().take(Self::HEAD) {
+            (head[index], mask[index]) = (*byte, u8::MAX);
+        }
+        Self {
+            text: text.into(),
+            head: u128::from_le_bytes(head),
+            head_mask: u128::from_le_bytes(mask),
+        }
+    }
+
+    #[inline]
+    fn starts(&self, input: &[u8]) -> bool {
+        match input.first_chunk() {
+            Some(head) if u128::from_le_bytes(*head) & self.head_mask != self.head => false,
+            Some(_) if self.text.len() <= Self::HEAD => true,
+            _ => input.starts_with(&self.text),
+        }
+    }
+}
+
 /// Checks the grammar of a whole text.
 pub(super) fn check_grammar(input: &[u8]) -> Result<(), Flaw> {
     let mut cursor = Cursor::starting_at(input, 0);
@@ -356,4 +406,15 @@ fn end_of_plain(input: &[u8], mut at: usize) -> usize {
     let special = |&byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
     let rest = input.get(at..).unwrap_or_default();
     rest.iter().position(special).map_or(input.len(), |index| at + index)
+}
+
+/// Writes text as a JSON string has it inside of its quotes.
+pub(super) fn push_escaped(json: &mut Vec<u8>, text: &[u8]) {
+    for &byte in text {
+        match byte {
+            b'"' | b'\\' => json.extend_from_slice(&[b'\\', byte]),
+            0..0x20 => json.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            _ => json.push(byte),
+        }
+    }
 }

@@ -376,6 +376,18 @@ fn names_match_exactly_with_escapes_resolved() {
     check(columns(), Reject, r#"{"\u0061":1,"b\"c":2,"":3}"#, r#"{"a":1,"b\"c":2,"":3}"#);
     check(columns(), Reject, r#"{ "b\u0022c" : 2 , "a" : 1 }"#, r#"{"a":1,"b\"c":2}"#);
     check(columns(), Reject, r#"{"A":1}"#, "unknown_field A");
+    check(columns(), Reject, r#"{"b"c":1}"#, "json_syntax");
+    let columns = || vec![optional(r"\u0061", Int64), optional("a name of many letters", Int64)];
+    check(columns(), Reject, r#"{"\u0061":1}"#, "unknown_field a");
+    check(columns(), Reject, r#"{"\\u0061":1}"#, r#"{"\\u0061":1}"#);
+    check(columns(), Reject, r#"{"a name of many letters":1}"#, r#"{"a name of many letters":1}"#);
+    check(
+        columns(),
+        Reject,
+        r#"{"a name of many lettres":1}"#,
+        "unknown_field a name of many lettres",
+    );
+    check(columns(), Reject, r#"{"a name of many letters" :1}"#, r#"{"a name of many letters":1}"#);
 }
 
 #[test]

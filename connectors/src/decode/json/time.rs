@@ -87,17 +87,20 @@ fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
     century * 146_097 / 4 + year_of_century * 1_461 / 4 + day_of_year - 719_468
 }
 
+/// What a digit of a fraction of a second is worth, by its place.
+const NANOS: [i64; 9] = [100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+
 /// The microseconds of a fraction that may be there, and what follows it.
 #[inline]
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let Some((b'.' | b',', digits)) = text.split_first() else { return Some((0, text)) };
-    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if count == 0 || count > 9 {
-        return None;
+    let (mut nanos, mut count) = (0, 0);
+    while let Some(digit @ b'0'..=b'9') = digits.get(count) {
+        // The tenth digit does not fit into the table.
+        nanos += i64::from(digit - b'0') * NANOS.get(count)?;
+        count += 1;
     }
-    let (digits, rest) = digits.split_at(count);
-    let nanos = digits.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
-    Some((nanos * 10_i64.pow(9 - count as u32) / 1000, rest))
+    (count > 0).then(|| (nanos / 1000, &digits[count..]))
 }
 
 fn offset_minutes(text: &[u8]) -> Option<i64> {
