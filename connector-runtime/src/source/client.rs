@@ -118,7 +118,7 @@ impl Reports {
     /// An error that ends the connector, with the likeliest cause and what to do.
     pub(super) fn explain(&self, brokers: &str, doing: &str, error: &KafkaError) -> Error {
         let Last { code, reason, .. } = self.last().clone();
-        let code = code.or(error.rdkafka_error_code()).unwrap_or(RDKafkaErrorCode::Fail);
+        let code = code.or_else(|| error.rdkafka_error_code()).unwrap_or(RDKafkaErrorCode::Fail);
         let reason = reason.unwrap_or_else(|| code.to_string());
         let message = |hint: &str| format!("{doing} at `{brokers}`: {reason}; {hint}");
         match code {
