@@ -154,7 +154,7 @@ fn watermarks(client: &BaseConsumer, topic: &str, partition: i32) -> Option<(i64
     client.fetch_watermarks(topic, partition, Duration::from_secs(5)).ok()
 }
 
-/// Short session timeouts are allowed, so that a test need not wait long for a killed worker to be missed.
+/// Members may ask to be missed early, so that a test need not wait long after a kill.
 const SERVER_PROPERTIES: &str = r#"process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:@controller

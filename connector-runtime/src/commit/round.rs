@@ -10,6 +10,7 @@
 //! | `Sealing` | `Staged` | `Committing` | `Commit` |
 //! | `Sealing` | `StagingFailed` | `Over` | `End(Stop)` |
 //! | `Committing` | `Answered` | `Over` | `End(settle(answer))` |
+//! | `Committing` | `NotSent`, fence closed | `Over` | `End(Reseek)` |
 //! | `Committing` | `NotSent`, attempts left | `Waiting` | `WakeAt` |
 //! | `Committing` | `NotSent`, none left | `Over` | `End(Stop)` |
 //! | `Committing` | `Unanswered` | `Doubtful` | `Find` (CM-3) |
@@ -234,6 +235,9 @@ impl CommitRound {
             (State::Sealing(_), Event::StagingFailed(error)) => over(Settle::Stop(error)),
             (State::Committing { commit, .. }, Event::Answered(outcome)) => {
                 over(settle(outcome, &commit))
+            }
+            (State::Committing { .. }, Event::NotSent(_)) if !self.fence_open => {
+                over(dropped("its topic partitions were handed back"))
             }
             (State::Committing { commit, attempt }, Event::NotSent(error)) => {
                 wait(commit, attempt, Then::Commit, error, now)
@@ -481,6 +485,10 @@ mod tests {
                 Event::Wake,
             ],
             &["finish", "commit", "-", "find", "reseek", "-"],
+        );
+        check(
+            vec![seal(), staged(), Event::CloseFence, Event::NotSent(outage()), Event::Wake],
+            &["finish", "commit", "-", "reseek", "-"],
         );
     }
 

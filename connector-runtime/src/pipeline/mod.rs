@@ -184,6 +184,9 @@ impl Pipeline {
     /// Runs until it is drained, or fails. The group is left in any case.
     pub async fn run(mut self) -> Result<()> {
         let outcome = self.turn_until_closed().await;
+        // The source may wait for one of these answers in a callback: nobody will give it any more.
+        self.assigning = None;
+        self.revoking = None;
         self.source.close().await;
         outcome
     }
@@ -199,7 +202,10 @@ impl Pipeline {
             tokio::select! {
                 biased;
                 _ = drain.wait_for(|drain| *drain), if !self.leaving => self.leave(),
-                Some(event) = self.source.events.recv(), if !self.closed => self.on_source(event)?,
+                event = self.source.events.recv(), if !self.closed => match event {
+                    Some(event) => self.on_source(event)?,
+                    None => return Err(Error::internal("the consumer thread ended by itself")),
+                },
                 Some(done) = self.jobs.next(), if !self.jobs.is_empty() => self.on_done(done?)?,
                 Some(batch) = self.source.batches.recv(), if takes_records => self.on_batch(batch),
                 () = tokio::time::sleep(TICK) => {}
@@ -416,6 +422,7 @@ impl Pipeline {
     fn on_source(&mut self, event: SourceEvent) -> Result<()> {
         match event {
             SourceEvent::Assigned { partitions, reply } => {
+                self.end_overdue_revoke()?;
                 self.assigning = Some(Assigning { partitions, asked: false, reply });
                 Ok(())
             }
@@ -703,7 +710,10 @@ impl Pipeline {
                     tombstones = ahead.accounting.tombstones,
                     "round settled"
                 );
-                self.command(Command::NoteGroupOffsets(positions));
+                // Advice may be left out; the room is for what must be heard.
+                if self.source.commands.capacity() > self.source.commands.max_capacity() / 2 {
+                    self.command(Command::NoteGroupOffsets(positions));
+                }
                 self.nudge_maintenance(receipt.version);
                 Ok(())
             }

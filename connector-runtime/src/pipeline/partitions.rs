@@ -147,6 +147,13 @@ impl Partitions {
         Some((start, new))
     }
 
+    /// Notes that a topic partition was looked at, although nothing was collected.
+    pub fn saw(&mut self, topic_partition: &TopicPartition, now: Moment) {
+        if let Some(partition) = self.owned.get_mut(topic_partition) {
+            partition.seen = now;
+        }
+    }
+
     /// True if a delta names only topic partitions that are ours and not in `revoking` (FN-1).
     pub fn may_commit(&self, delta: &OffsetDelta, given_up: &BTreeSet<TopicPartition>) -> bool {
         delta.topic_partitions().all(|tp| self.owned.contains_key(tp) && !given_up.contains(tp))

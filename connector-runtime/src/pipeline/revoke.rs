@@ -38,6 +38,7 @@ impl Pipeline {
             lost,
             "topic partitions revoked"
         );
+        self.end_overdue_revoke()?;
         let deadline = self.now() + self.settings.plan.write.revoke_timeout;
         let revoking = Revoking { partitions, reply, deadline, fence_closed: false };
         if lost {
@@ -75,13 +76,26 @@ impl Pipeline {
         if !ahead && !collecting && !under_way {
             return self.answer_revoke();
         }
-        if now >= revoking.deadline && !revoking.fence_closed {
+        // Offsets without records were collected, and there is no table that could take them.
+        let hopeless = matches!(self.table, Table::Absent { .. }) && !under_way;
+        if (now >= revoking.deadline || hopeless) && !revoking.fence_closed {
             return self.close_fence();
         }
         if !under_way && collecting {
             self.seal_due.get_or_insert(SealReason::Revoke);
         }
         Ok(())
+    }
+
+    /// Ends a revoke that the source has stopped waiting for: it has gone on to the next rebalance,
+    /// and the same topic partitions may come back with it.
+    pub(super) fn end_overdue_revoke(&mut self) -> Result<()> {
+        match &self.revoking {
+            None => return Ok(()),
+            Some(revoking) if !revoking.fence_closed => self.close_fence()?,
+            Some(_) => {}
+        }
+        self.answer_revoke()
     }
 
     /// Drops every round that has not been sent. One that has been sent is waited for.

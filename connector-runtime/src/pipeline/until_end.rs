@@ -151,7 +151,11 @@ impl Pipeline {
         }
         let now = self.now();
         let still = self.partitions.get(topic_partition).is_some_and(|p| p.next == range.start());
-        if !(still && empty?) {
+        // What the lane works on may begin in this stretch, and end behind it.
+        let in_lane = matches!(self.table, Table::Open) && self.lane.is_none();
+        if !still || in_lane || !empty? {
+            // Not asked again before it was idle for a while again.
+            self.partitions.saw(topic_partition, now);
             return Ok(());
         }
         if let Some((start, new)) = self.partitions.skip(topic_partition, range.end(), now) {

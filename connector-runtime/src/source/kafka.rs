@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -82,6 +83,7 @@ impl KafkaSource {
             reports: Reports::default(),
             start_at: plan.source.start_at.clone(),
             revoke_timeout: plan.write.revoke_timeout,
+            paused: Default::default(),
         };
         let consumer: BaseConsumer<Context> =
             consumer_config(&plan.source).create_with_context(context).map_err(|e| {
@@ -113,7 +115,6 @@ impl KafkaSource {
             batches: batch_sender,
             waiting: VecDeque::new(),
             gauge: ByteGauge::default(),
-            paused: false,
             last: 0,
             oldest: None,
             unchecked: 0,
@@ -213,7 +214,6 @@ struct Poller {
     /// Batches that found the queue full. Reading is paused while there are any.
     waiting: VecDeque<SourceBatch>,
     gauge: ByteGauge,
-    paused: bool,
     /// Index of the topic partition of the last record: the next one mostly is of the same.
     last: usize,
     /// When the first record came that was not handed over yet.
@@ -311,9 +311,10 @@ impl Poller {
         }
         let bytes = self.gauge.bytes();
         let behind = !self.waiting.is_empty();
-        if !self.paused && (behind || bytes > IN_FLIGHT_BYTES_MAX) {
+        let paused = self.consumer.context().paused.load(Ordering::Relaxed);
+        if !paused && (behind || bytes > IN_FLIGHT_BYTES_MAX) {
             self.switch(true);
-        } else if self.paused && !behind && bytes < IN_FLIGHT_BYTES_MAX / 2 {
+        } else if paused && !behind && bytes < IN_FLIGHT_BYTES_MAX / 2 {
             self.switch(false);
         }
     }
@@ -324,7 +325,7 @@ impl Poller {
             false => self.consumer.resume(&list),
         });
         match done {
-            Ok(()) => self.paused = pause,
+            Ok(()) => self.consumer.context().paused.store(pause, Ordering::Relaxed),
             Err(error) => tracing::debug!(%error, pause, "pause or resume to be tried again"),
         }
     }
@@ -347,6 +348,9 @@ impl Poller {
             else {
                 continue; // revoked since the pipeline asked
             };
+            if start.epoch < owned.epoch {
+                continue; // revoked and given back since the pipeline asked
+            }
             let (topic, partition) =
                 (&start.topic_partition.topic, start.topic_partition.partition);
             let offset = rdkafka::Offset::Offset(start.offset.get());
@@ -360,7 +364,11 @@ impl Poller {
         if list.count() == 0 {
             return;
         }
-        if let Err(error) = self.consumer.seek_partitions(list, ASK_TIMEOUT) {
+        // Each topic partition has an answer of its own. One that went on from where it was would
+        // leave a hole that looks like compacted records.
+        let sought = self.consumer.seek_partitions(list, ASK_TIMEOUT);
+        let sought = sought.and_then(|list| list.elements().iter().try_for_each(|e| e.error()));
+        if let Err(error) = sought {
             let error = Error::external("topic partitions cannot be read again").with_source(error);
             self.consumer.context().send(SourceEvent::Failed(error));
         }
@@ -372,6 +380,11 @@ impl Poller {
         match code {
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
                 context.send(SourceEvent::Failed(self.out_of_range()));
+            }
+            // librdkafka goes on behind such records, as if they had been compacted away.
+            RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::BadCompression => {
+                let damaged = Error::external("records came damaged; nothing was skipped");
+                context.send(SourceEvent::Failed(damaged.with_source(error.clone())));
             }
             RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::GroupAuthorizationFailed => {

@@ -9,6 +9,7 @@
 //! tells.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub(super) struct Context {
     pub(super) reports: Reports,
     pub(super) start_at: StartAt,
     pub(super) revoke_timeout: Duration,
+    /// Reading is paused. librdkafka keeps that with a topic partition, also while it is not ours.
+    pub(super) paused: AtomicBool,
 }
 
 impl ClientContext for Context {
@@ -112,6 +115,11 @@ impl Context {
             .map_err(|e| Error::internal("a start offset cannot be assigned").with_source(e))?;
         }
         give_assignment(consumer, list)?;
+        if self.paused.load(Ordering::Relaxed) && list.count() > 0 {
+            consumer
+                .pause(list)
+                .map_err(|e| Error::external("topic partitions cannot be paused").with_source(e))?;
+        }
         self.owned().extend(starts.into_iter().map(|start| Owned {
             epoch: start.epoch,
             records: RawRecordsBuilder::new(start.topic_partition.clone(), start.offset),
@@ -178,6 +186,13 @@ impl Context {
                     );
                 }
             }
+        }
+        // Or it would still be paused when it comes back, and nobody would resume it.
+        if self.paused.load(Ordering::Relaxed)
+            && list.count() > 0
+            && let Err(error) = consumer.resume(list)
+        {
+            tracing::debug!(%error, "topic partitions that are handed back stay paused");
         }
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
@@ -249,10 +264,13 @@ fn at_timestamp(
     let mut question = TopicPartitionList::new();
     question.add_partition_offset(topic, partition, rdkafka::Offset::Offset(ms))?;
     let answer = consumer.offsets_for_times(question, ASK_TIMEOUT)?;
-    Ok(answer.find_partition(topic, partition).and_then(|found| match found.offset() {
+    let Some(found) = answer.find_partition(topic, partition) else { return Ok(None) };
+    // Without this a refusal would read like "no such record", and all records be passed over.
+    found.error()?;
+    Ok(match found.offset() {
         rdkafka::Offset::Offset(offset) => Offset::new(offset),
         _ => None,
-    }))
+    })
 }
 
 /// Notes positions down for the group. They are advice: a failure loses nothing.

@@ -7,13 +7,14 @@ mod connector;
 mod signals;
 mod supervisor;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use connector_api::Error;
 use connector_api::clock::{Clock, SystemClock};
 use connector_api::ids::ConnectorName;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::config::ConnectorPlan;
 use crate::observe::progress::{Counts, Progress};
@@ -57,6 +58,7 @@ pub async fn run(plans: Vec<ConnectorPlan>, options: RunOptions) -> Vec<Ended> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let mut shown = Vec::new();
     let mut connectors = JoinSet::new();
+    let mut names = HashMap::new();
     for plan in plans {
         let progress = Arc::new(Progress::default());
         shown.push((plan.name.clone(), progress.clone()));
@@ -67,14 +69,15 @@ pub async fn run(plans: Vec<ConnectorPlan>, options: RunOptions) -> Vec<Ended> {
             drain: drained.clone(),
             until_end: options.until_end,
         };
-        connectors.spawn(supervisor::supervise(running));
+        let name = running.plan.name.clone();
+        names.insert(connectors.spawn(supervisor::supervise(running)).id(), name);
     }
     let line = options.show_progress.then(|| ProgressLine::show(shown, clock));
     let mut ended = Vec::new();
     while let Some(connector) = connectors.join_next().await {
         match connector {
             Ok(one) => ended.push(one),
-            Err(error) => tracing::error!(%error, "a connector's task did not end"),
+            Err(panic) => ended.extend(names.remove(&panic.id()).map(|name| panicked(name, panic))),
         }
     }
     signals.abort();
@@ -82,4 +85,11 @@ pub async fn run(plans: Vec<ConnectorPlan>, options: RunOptions) -> Vec<Ended> {
         line.clear().await;
     }
     ended
+}
+
+/// A connector whose task panicked: a bug, and no reason to harm the others.
+fn panicked(connector: ConnectorName, panic: JoinError) -> Ended {
+    let error =
+        Error::internal(format!("connector `{connector}` ended by a panic, which is a bug"));
+    Ended { connector, counts: Counts::default(), error: Some(error.with_source(panic)) }
 }

@@ -62,7 +62,12 @@ pub(super) async fn supervise(running: Running) -> Ended {
             failures = 0;
         }
         let has_committed = running.progress.counts().commits > 0;
-        match judge(&error, has_committed, running.until_end, failures) {
+        // Who drains wants to know that the last commit failed, and no new start.
+        let verdict = match *running.drain.borrow() {
+            true => Verdict::Stop,
+            false => judge(&error, has_committed, running.until_end, failures),
+        };
+        match verdict {
             Verdict::Stop => {
                 tracing::debug!(%connector, %error, "connector stopped");
                 return Ended { connector, counts: running.progress.counts(), error: Some(error) };

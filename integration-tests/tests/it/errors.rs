@@ -18,7 +18,7 @@ use integration_tests::producer::{Produced, Record, Route, produce, round_robin}
 use integration_tests::reader;
 use integration_tests::service::free_ports;
 use integration_tests::verifier::assert_equal;
-use integration_tests::worker::{Ended, Launch, run_until_end};
+use integration_tests::worker::{Ended, Launch, run, run_until_end};
 use serde_json::json;
 
 use crate::PATIENCE;
@@ -74,7 +74,10 @@ fn a_broker_that_is_not_there_is_named() {
     let mut connector = connector(&case, &a_few_flights(&case).topic);
     let [port] = free_ports();
     connector.bootstrap = format!("127.0.0.1:{port}");
-    fails(&case, &connector, &[&connector.name, &connector.bootstrap, "bootstrap_servers"]);
+    let says = [connector.name.as_str(), &connector.bootstrap, "bootstrap_servers"];
+    fails(&case, &connector, &says);
+    // Nor does one that is to run for ever wait for ever.
+    assert_failed(&run(&case, &connector.write(&case)).start().wait(BOUND), &says);
     assert_no_table(&connector.location);
 }
 
@@ -223,7 +226,7 @@ fn all_mistakes_of_a_file_are_shown_at_once_with_their_places() {
     let file = case.write(
         "mistakes.yaml",
         "version: 1\nname: clicks\nsource:\n  kafka:\n    bootstrap_server: localhost:9092\n    topics: [clicks]\n\
-         table:\n  delta:\n    location: /tmp/clicks\nwrite:\n  commit_interval: soon\n",
+         table:\n  delta:\n    location: lake/clicks\nwrite:\n  commit_interval: soon\n",
     );
     for command in ["run", "validate"] {
         let ended = Launch::new(&case, [command.as_ref(), file.as_os_str()]).start().wait(BOUND);

@@ -183,7 +183,7 @@ fn drains_by(case: &Case, signal: Signal) {
     worker.signal(signal);
     worker.wait(PATIENCE).assert_code(0);
     assert!(reader::rows(&connector.location) > 0, "the drain committed nothing");
-    // A member that leaves is gone at once; one that only dies is missed after its session.
+    // A member that leaves is gone at once; one that only dies is missed later.
     assert_eq!(broker().members(&connector.group()), []);
 
     let produced = feed.stop();

@@ -2,38 +2,40 @@
 
 use integration_tests::broker::broker;
 use integration_tests::case;
+use integration_tests::case::Case;
 use integration_tests::connector::Connector;
-use integration_tests::datasets::{FLIGHT_COLUMNS, flights};
-use integration_tests::producer::{produce, round_robin};
+use integration_tests::datasets::{FLIGHT_COLUMNS, flights, flights_for_ever};
+use integration_tests::producer::{Feed, produce, round_robin};
 use integration_tests::reader;
 use integration_tests::verifier::assert_equal;
 use integration_tests::wait::eventually;
-use integration_tests::worker::{Signal, run};
+use integration_tests::worker::{Signal, Worker, run, run_until_end};
 
 use crate::PATIENCE;
 
-#[test]
-fn two_workers_started_together_share_the_topic_and_are_exact() {
-    let case = case!();
-    let topic = case.topic(4);
-    let mut connector = Connector::new(&case.unique("shared"), &topic, &case.local_table());
+fn connector(case: &Case, topic: &str) -> Connector {
+    let mut connector = Connector::new(&case.unique("shared"), topic, &case.local_table());
     connector.columns = Some(FLIGHT_COLUMNS);
-    let file = connector.write(&case);
-    let mut produced = produce(&topic, round_robin(4, flights().take(20_000)));
+    connector
+}
 
-    // Neither finds a table, so both set about creating it.
-    let workers = [run(&case, &file).start(), run(&case, &file).start()];
-    eventually(PATIENCE, "each of two members owns two topic partitions", || {
+/// Waits until so many members share the four topic partitions, each with as many as the others.
+fn wait_for_members(connector: &Connector, count: usize) {
+    eventually(PATIENCE, &format!("{count} members share the topic"), || {
         let members = broker().members(&connector.group());
-        (members.len() == 2 && members.iter().all(|member| member.topic_partitions.len() == 2))
-            .then_some(())
+        let shares = members.iter().all(|member| member.topic_partitions.len() == 4 / count);
+        (members.len() == count && shares).then_some(())
     });
-    // These are on all topic partitions, so both workers must bring some of them.
-    produced.extend(produce(&topic, round_robin(4, flights().skip(20_000).take(20_000))));
-    eventually(PATIENCE, "all rows are visible", || {
-        (reader::rows(&connector.location) >= 40_000).then_some(())
-    });
+}
 
+fn wait_for_rows(connector: &Connector, rows: u64) {
+    eventually(PATIENCE, &format!("{rows} rows are visible"), || {
+        (reader::rows(&connector.location) >= rows).then_some(())
+    });
+}
+
+/// Each worker must have brought some of the rows.
+fn drain(workers: [Worker; 2]) {
     for worker in &workers {
         assert!(
             worker.stderr().contains("round settled"),
@@ -43,5 +45,49 @@ fn two_workers_started_together_share_the_topic_and_are_exact() {
         worker.signal(Signal::Term);
     }
     workers.into_iter().for_each(|worker| worker.wait(PATIENCE).assert_code(0));
+}
+
+#[test]
+fn two_workers_started_together_share_the_topic_and_are_exact() {
+    let case = case!();
+    let topic = case.topic(4);
+    let connector = connector(&case, &topic);
+    let file = connector.write(&case);
+    let mut produced = produce(&topic, round_robin(4, flights().take(20_000)));
+
+    // Neither finds a table, so both set about creating it.
+    let workers = [run(&case, &file).start(), run(&case, &file).start()];
+    wait_for_members(&connector, 2);
+    // These are on all topic partitions, so both workers must bring some of them.
+    produced.extend(produce(&topic, round_robin(4, flights().skip(20_000).take(20_000))));
+    wait_for_rows(&connector, 40_000);
+
+    drain(workers);
+    assert_equal(&case, &[&produced], &connector.location, FLIGHT_COLUMNS);
+}
+
+#[test]
+fn a_frozen_worker_that_wakes_up_repeats_nothing_of_what_another_has_done() {
+    let case = case!();
+    let topic = case.topic(4);
+    let connector = connector(&case, &topic);
+    let file = connector.write(&case);
+    let feed = Feed::start(&topic, 1_000, round_robin(4, flights_for_ever()));
+    let workers = [run(&case, &file).start(), run(&case, &file).start()];
+    wait_for_members(&connector, 2);
+    wait_for_rows(&connector, 1);
+
+    // In the midst of its work, with rows of a round in memory.
+    workers[0].signal(Signal::Stop);
+    wait_for_members(&connector, 1);
+    // The other has committed what the frozen one had in memory.
+    wait_for_rows(&connector, reader::rows(&connector.location) + 5_000);
+    workers[0].signal(Signal::Continue);
+    wait_for_members(&connector, 2);
+    feed.wait_for(2_000);
+
+    let produced = feed.stop();
+    drain(workers);
+    run_until_end(&case, &file).start().wait(PATIENCE).assert_code(0);
     assert_equal(&case, &[&produced], &connector.location, FLIGHT_COLUMNS);
 }
