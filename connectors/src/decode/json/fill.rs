@@ -99,10 +99,9 @@ impl Filler<'_> {
             return Err(Flaw::new(Why::UnknownField, name_at));
         }
         self.cursor.skip(self.path.len())?;
-        let end = self.cursor.at();
-        let null = self.cursor.input()[start..end] == *b"null";
-        if self.on_unknown_field == OnUnknownField::Rescue && !null {
-            self.rescue(start..end)?;
+        if self.on_unknown_field == OnUnknownField::Rescue {
+            let (input, value) = (self.cursor.input(), start..self.cursor.at());
+            self.rescued.add_unknown(self.path, self.labels, input, value)?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The column `_rescued`: for each record one JSON object, by path, of what no other column could take.
 
+use std::ops::Range;
+
 use arrow::array::{ArrayRef, NullBufferBuilder};
 use arrow::error::ArrowError;
 
@@ -26,6 +28,9 @@ pub(super) struct Rescued {
 /// Where an entry of the current record stands in the text.
 struct Entry {
     start: usize,
+    /// A null, which says the same as no entry. It is kept until the record ends, since it replaces
+    /// an earlier value of the same name.
+    null: bool,
     path_start: usize,
     path_end: usize,
 }
@@ -52,15 +57,30 @@ impl Rescued {
         }
     }
 
+    /// Keeps the value of an unknown field; see [`Self::add`].
+    pub(super) fn add_unknown(
+        &mut self,
+        path: &[Segment],
+        labels: &Labels,
+        input: &[u8],
+        value: Range<usize>,
+    ) -> Result<(), Flaw> {
+        // The first entry is never a null, which lets the nulls be cut out together with their commas.
+        match self.entries.is_empty() && input[value.clone()] == *b"null" {
+            true => Ok(()),
+            false => self.add(path, labels, input, value),
+        }
+    }
+
     /// Keeps the value that stands at `value` in `input`, as it is written there.
     pub(super) fn add(
         &mut self,
         path: &[Segment],
         labels: &Labels,
         input: &[u8],
-        value: std::ops::Range<usize>,
+        value: Range<usize>,
     ) -> Result<(), Flaw> {
-        let at = value.start;
+        let (at, null) = (value.start, input[value.clone()] == *b"null");
         let text = self.texts.data();
         let start = text.len();
         text.extend_from_slice(if self.entries.is_empty() { b"{\"" } else { b",\"" });
@@ -71,7 +91,7 @@ impl Rescued {
         text.extend_from_slice(&input[value]);
         let record_start = self.entries.first().map_or(start, |first| first.start);
         let length = text.len() - record_start;
-        self.entries.push(Entry { start, path_start, path_end });
+        self.entries.push(Entry { start, null, path_start, path_end });
         if length > GROWTH_MAX * input.len().max(GROWTH_BASE_BYTES) {
             return Err(Flaw::new(Why::RescuedTooLarge, at));
         }
@@ -88,6 +108,9 @@ impl Rescued {
         if self.has_twin_paths() {
             return Err(Flaw::new(Why::DuplicateName, 0));
         }
+        if self.entries.iter().any(|entry| entry.null) {
+            self.remove_nulls();
+        }
         self.entries.clear();
         self.texts.extend(b"}");
         self.texts.end_value();
@@ -95,12 +118,31 @@ impl Rescued {
         Ok(())
     }
 
-    /// Sorts the entries, which have no further use at the end of their record.
+    /// Sorts the entries by path.
     fn has_twin_paths(&mut self) -> bool {
         let text = &*self.texts.data();
         let path = |entry: &Entry| &text[entry.path_start..entry.path_end];
         self.entries.sort_unstable_by(|a, b| path(a).cmp(path(b)));
         self.entries.windows(2).any(|pair| path(&pair[0]) == path(&pair[1]))
+    }
+
+    fn remove_nulls(&mut self) {
+        self.entries.sort_unstable_by_key(|entry| entry.start);
+        let text = self.texts.data();
+        let ends = self.entries.iter().skip(1).map(|entry| entry.start).chain([text.len()]);
+        let spans: Vec<Range<usize>> = self
+            .entries
+            .iter()
+            .zip(ends)
+            .filter(|(e, _)| !e.null)
+            .map(|(e, end)| e.start..end)
+            .collect();
+        let mut kept = spans.first().map_or(0, |span| span.start);
+        for span in spans {
+            text.copy_within(span.clone(), kept);
+            kept += span.len();
+        }
+        text.truncate(kept);
     }
 
     /// Bytes of text held.

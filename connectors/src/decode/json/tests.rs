@@ -410,6 +410,14 @@ fn of_a_name_that_occurs_twice_the_last_one_counts_and_the_first_leaves_nothing(
         r#"{"a":1}"#,
         Some(r#"{"v":2,"\u0075":{"w":3}}"#.replace(r"\u0075", "u").as_str()),
     );
+    // Null replaces what came before it, although null itself is not rescued.
+    check_rescue(columns(), r#"{"u":1,"a":1,"u":null}"#, r#"{"a":1}"#, None);
+    check_rescue(
+        columns(),
+        r#"{"a":1,"t":1,"u":null,"s":{"v":null},"w":2,"x":null}"#,
+        r#"{"a":1,"s":{}}"#,
+        Some(r#"{"t":1,"w":2}"#),
+    );
     check(columns(), Ignore, r#"{"a":1,"a":"no"}"#, "wrong_type a");
     check(columns(), Reject, r#"{"s":{"u":1},"a":1,"s":{"x":1}}"#, r#"{"a":1,"s":{"x":1}}"#);
 }
