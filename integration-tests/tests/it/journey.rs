@@ -1,6 +1,7 @@
 //! The whole journey of real records, on good roads.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use integration_tests::broker::broker;
 use integration_tests::case;
@@ -163,6 +164,33 @@ fn sigterm_commits_what_was_read_and_ends_well() {
 #[test]
 fn sigint_commits_what_was_read_and_ends_well() {
     drains_by(&case!(), Signal::Int);
+}
+
+#[test]
+fn a_second_signal_aborts_at_once_and_loses_nothing() {
+    let case = &case!();
+    let topic = case.topic(4);
+    let mut connector = flights_connector(case, &Produced::none(&topic));
+    connector.commit_interval = "1h";
+    let feed = Feed::start(&topic, 1_000, round_robin(4, flights_for_ever()));
+    // The drain's commit takes longer than anybody waits.
+    let worker = run(case, &connector.write(case))
+        .env("FAILPOINTS", "w3_file_complete_unreferenced=sleep(600000)")
+        .start();
+    feed.wait_for(3_000);
+    eventually(PATIENCE, "the worker owns topic partitions", || {
+        worker.stderr().contains("topic partitions assigned").then_some(())
+    });
+    worker.signal(Signal::Term);
+    eventually(PATIENCE, "the worker drains", || {
+        worker.stderr().contains("draining").then_some(())
+    });
+    worker.signal(Signal::Term);
+    worker.wait(Duration::from_secs(10)).assert_code(130);
+
+    let produced = feed.stop();
+    run_to_the_end(case, &connector);
+    assert_exactly_once(&[&produced], &connector.location);
 }
 
 fn drains_by(case: &Case, signal: Signal) {
