@@ -3,7 +3,7 @@
 //! Every record ends as a row, a [`Rejected`] or a tombstone (CM-4), whatever its bytes are, and the
 //! result is a function of the record and the request alone: what a decoder learns from one record,
 //! such as the order of the fields, only makes the next one faster. A bad record is cut off again
-//! (see [`columns`]) and leaves its neighbours as they are.
+//! (`columns`) and leaves its neighbours as they are.
 //!
 //! # What fits a column
 //!
@@ -12,18 +12,18 @@
 //! | column | fits |
 //! |---|---|
 //! | `boolean` | `true`, `false` |
-//! | `byte` `short` `integer` `long` `float` `double` `decimal` | numbers, see [`number`]; never a string with a number in it |
+//! | `byte` `short` `integer` `long` `float` `double` `decimal` | numbers, see `number`; never a string with a number in it |
 //! | `string` | strings |
-//! | `string` with the metadata [`JSON_TEXT_KEY`] | anything but null: a string as its plain text, all else as the JSON text that it stood in the record as. `12` and `"12"` become the same text; columns of this kind come from [inference](infer) |
+//! | `string` with the metadata [`JSON_TEXT_KEY`] | anything but null: a string as its plain text, all else as the JSON text that it stood in the record as. `12` and `"12"` become the same text; columns of this kind come from inference (`infer`) |
 //! | `binary` | strings in base64, see [`base64`] |
-//! | `date` `timestamp` `timestamp_ntz` | strings in ISO 8601, see [`time`] |
+//! | `date` `timestamp` `timestamp_ntz` | strings in ISO 8601, see `time` |
 //! | `array` | arrays whose items fit |
 //! | `struct` | objects whose known fields fit and whose required fields are there |
 //! | `map` with keys of type string | objects whose values fit |
 //!
 //! Null and a missing field are the same: null in a nullable column, else `null_in_required`. A
 //! missing zone of a `timestamp` means UTC. If a name occurs twice in an object, the last one counts,
-//! as if the earlier ones were not there ([`duplicates`]).
+//! as if the earlier ones were not there (see `duplicates`).
 //!
 //! # What does not fit
 //!
@@ -33,7 +33,7 @@
 //! | `ignore` | dropped | the record is rejected |
 //! | `reject` | the record is rejected | the record is rejected |
 //!
-//! `_rescued` is a JSON object of [paths](path) and values: `{"user.extra":1,"tags[3]":{"a":null}}`.
+//! `_rescued` is a JSON object of paths (`path`) and values: `{"user.extra":1,"tags[3]":{"a":null}}`.
 //! The values stand as in the record, byte for byte; in a record with a name twice, without what a
 //! later one replaced. An unknown object is one entry.
 //!
