@@ -47,11 +47,14 @@ pub enum TopicId {
     Unavailable,
 }
 
+/// Stands in an identity where the broker gives no topic ids. No id: those have 22 characters.
+const NO_TOPIC_ID: &str = "no-topic-id";
+
 impl fmt::Display for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(id) => f.write_str(id),
-            Self::Unavailable => f.write_str("no-topic-id"),
+            Self::Unavailable => f.write_str(NO_TOPIC_ID),
         }
     }
 }
@@ -74,6 +77,22 @@ impl TopicPartition {
     /// It names no worker, pod or consumer group, so that any worker may go on from it.
     pub fn identity(&self, connector: &ConnectorName) -> String {
         format!("{connector}/{}@{}/{}", self.topic, self.topic_id, self.partition)
+    }
+}
+
+impl TopicPartition {
+    /// Reads an [`identity`](Self::identity) back. `None` if it is another connector's, or not of
+    /// this form: the table's other writers keep numbers of their own there.
+    pub fn from_identity(connector: &ConnectorName, identity: &str) -> Option<Self> {
+        let ours = identity.strip_prefix(connector.as_str())?.strip_prefix('/')?;
+        let (topic, partition) = ours.rsplit_once('/')?;
+        let (topic, topic_id) = topic.rsplit_once('@')?;
+        let partition = partition.parse().ok().filter(|partition| *partition >= 0)?;
+        let topic_id = match topic_id {
+            NO_TOPIC_ID => TopicId::Unavailable,
+            known => TopicId::Known(known.into()),
+        };
+        Some(Self { topic: topic.into(), topic_id, partition })
     }
 }
 
@@ -102,5 +121,28 @@ pub struct CommitToken(pub String);
 impl fmt::Display for CommitToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_read_back_and_a_foreign_one_is_not() {
+        let clicks = ConnectorName::parse("clicks").unwrap();
+        for topic_id in [TopicId::Unavailable, TopicId::Known("k-_Xbase64base64base64".into())] {
+            let one = TopicPartition { topic: "web.clicks-1".into(), topic_id, partition: 12 };
+            assert_eq!(
+                TopicPartition::from_identity(&clicks, &one.identity(&clicks)),
+                Some(one.clone())
+            );
+            let other = ConnectorName::parse("clicks.2").unwrap();
+            assert_eq!(TopicPartition::from_identity(&other, &one.identity(&clicks)), None);
+            assert_eq!(TopicPartition::from_identity(&clicks, &one.identity(&other)), None);
+        }
+        for foreign in ["clicks", "clicks/x", "clicks/x@y", "clicks/x@y/-1", "spark-query-1", ""] {
+            assert_eq!(TopicPartition::from_identity(&clicks, foreign), None, "{foreign}");
+        }
     }
 }

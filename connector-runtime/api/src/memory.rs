@@ -116,6 +116,14 @@ impl Table {
         of.filter_map(|tp| Some((tp.clone(), next(tp)?))).collect()
     }
 
+    fn checkpoint(&self, connector: &ConnectorName) -> OffsetCheckpoint {
+        let identities = self.versions.iter().flat_map(|version| version.offsets.keys());
+        let of: BTreeSet<_> = identities
+            .filter_map(|identity| TopicPartition::from_identity(connector, identity))
+            .collect();
+        self.stored(connector, of.iter())
+    }
+
     fn find(&self, commit: &StagedCommit) -> Option<CommitReceipt> {
         let version =
             self.versions.iter().position(|v| v.token.as_ref() == Some(commit.token()))?;
@@ -296,10 +304,9 @@ enum Swap {
 
 #[async_trait]
 impl TableCommitter for Committer {
-    async fn checkpoint(&mut self, of: &[TopicPartition]) -> Result<OffsetCheckpoint> {
+    async fn checkpoint(&mut self) -> Result<OffsetCheckpoint> {
         let table = self.place.table(&self.id).map_err(|e| Error::decision(e.to_string()))?;
-        let of: BTreeSet<_> = of.iter().collect();
-        Ok(table.stored(&self.connector, of.into_iter()))
+        Ok(table.checkpoint(&self.connector))
     }
 
     async fn commit(&mut self, commit: &StagedCommit) -> Result<CommitOutcome, CommitError> {

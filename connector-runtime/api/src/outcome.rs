@@ -101,9 +101,15 @@ impl StagedCommit {
     /// | `Unknown`, and a start position was decided for each unknown topic partition | admitted |
     /// | `Unknown` otherwise | `RolledBack`: the table has forgotten it |
     /// | `Overlap` | `Fenced` |
-    /// | `Behind` | `RolledBack` |
+    /// | `Behind`, and a start position was decided for each such topic partition | `Fenced`: another worker decided an earlier one, and its word is in the table |
+    /// | `Behind` otherwise | `RolledBack` |
     pub fn judge(&self, stored: OffsetCheckpoint) -> Verdict {
         let new = self.new_topic_partitions();
+        let lost = |stored: &OffsetCheckpoint| {
+            self.delta().iter().any(|(tp, range)| {
+                !new.contains(tp) && stored.next(tp).is_some_and(|next| next < range.start())
+            })
+        };
         let forgotten = |stored: &OffsetCheckpoint| {
             self.delta().topic_partitions().any(|tp| stored.next(tp).is_none() && !new.contains(tp))
         };
@@ -111,6 +117,9 @@ impl StagedCommit {
             Admission::Next => Verdict::Admitted,
             Admission::Unknown { .. } if !forgotten(&stored) => Verdict::Admitted,
             Admission::Overlap { .. } => Verdict::Refused(CommitOutcome::Fenced { stored }),
+            Admission::Behind { .. } if !lost(&stored) && !forgotten(&stored) => {
+                Verdict::Refused(CommitOutcome::Fenced { stored })
+            }
             Admission::Unknown { .. } | Admission::Behind { .. } => {
                 Verdict::Refused(CommitOutcome::RolledBack { stored })
             }

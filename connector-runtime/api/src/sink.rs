@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 use crate::batch::{PartitionValues, TableBatch, TableSchema};
 use crate::error::Result;
-use crate::ids::{ConnectorName, TableId, TopicPartition};
+use crate::ids::{ConnectorName, TableId};
 use crate::offsets::OffsetCheckpoint;
 use crate::outcome::{CommitError, CommitOutcome, TokenLookup};
 use crate::staged::{StagedCommit, StagedFile};
@@ -96,9 +96,10 @@ pub trait TableWriter: Send {
 /// Makes files and offsets visible, in one atomic step (CM-1).
 #[async_trait]
 pub trait TableCommitter: Send + fmt::Debug {
-    /// Reads from the store where the table stands for these topic partitions. Those that the
-    /// table has never seen are absent.
-    async fn checkpoint(&mut self, of: &[TopicPartition]) -> Result<OffsetCheckpoint>;
+    /// Reads from the store where the table stands: each topic partition that this connector has
+    /// ever committed, also under the ids that its topic had before it was created anew. Those
+    /// that the table has never seen are absent.
+    async fn checkpoint(&mut self) -> Result<OffsetCheckpoint>;
 
     /// Commits files and offsets.
     ///

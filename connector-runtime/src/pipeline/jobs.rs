@@ -181,14 +181,9 @@ impl Jobs {
     }
 
     /// Reads the table's offsets.
-    pub(super) fn checkpoint(
-        &mut self,
-        mut committer: Box<dyn TableCommitter>,
-        of: Vec<TopicPartition>,
-        purpose: Purpose,
-    ) {
+    pub(super) fn checkpoint(&mut self, mut committer: Box<dyn TableCommitter>, purpose: Purpose) {
         self.running.spawn(async move {
-            let stored = committer.checkpoint(&of).await;
+            let stored = committer.checkpoint().await;
             Done::Checkpoint { committer, stored, purpose }
         });
     }

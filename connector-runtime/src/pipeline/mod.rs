@@ -288,9 +288,7 @@ impl Pipeline {
             }
         } else if let Some(committer) = self.committer.take() {
             assigning.asked = true;
-            let of =
-                assigning.partitions.iter().flat_map(|p| identities(&p.topic_partition)).collect();
-            self.jobs.checkpoint(committer, of, Purpose::Assignment);
+            self.jobs.checkpoint(committer, Purpose::Assignment);
         }
         Ok(())
     }
@@ -516,12 +514,7 @@ impl Pipeline {
     /// we have begun to read. Asks the table before anything is committed there.
     fn check_creation(&mut self) {
         if let Some(committer) = self.committer.take() {
-            let of = self
-                .partitions
-                .iter()
-                .map(|(topic_partition, _)| topic_partition.clone())
-                .collect();
-            self.jobs.checkpoint(committer, of, Purpose::Creation);
+            self.jobs.checkpoint(committer, Purpose::Creation);
         }
     }
 

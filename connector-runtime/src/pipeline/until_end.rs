@@ -128,7 +128,7 @@ impl Pipeline {
                 self.jobs.open(self.settings.plan.clone());
             }
         } else if let Some(committer) = self.committer.take() {
-            self.jobs.checkpoint(committer, elsewhere, Purpose::Elsewhere);
+            self.jobs.checkpoint(committer, Purpose::Elsewhere);
         }
     }
 

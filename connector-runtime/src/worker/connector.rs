@@ -53,9 +53,8 @@ async fn prepare(running: &Running) -> Result<(Option<OpenTable>, Prepared, Topi
 
 /// How many offsets lie between the table and the ends of the logs.
 async fn offsets_left(table: &mut Option<OpenTable>, topics: &Topics) -> Result<u64> {
-    let of: Vec<_> = topics.iter().map(|topic| topic.topic_partition.clone()).collect();
     let stored = match table {
-        Some(table) => table.committer.checkpoint(&of).await?,
+        Some(table) => table.committer.checkpoint().await?,
         None => Default::default(),
     };
     let left = topics.iter().map(|topic| {

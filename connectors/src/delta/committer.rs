@@ -44,7 +44,7 @@ use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 use connector_api::clock::{Clock, Moment};
 use connector_api::ids::{ConnectorName, TopicPartition};
-use connector_api::offsets::{Offset, OffsetCheckpoint};
+use connector_api::offsets::OffsetCheckpoint;
 use connector_api::outcome::{
     CommitError, CommitOutcome, CommitReceipt, Conflict, TokenLookup, Verdict,
 };
@@ -57,6 +57,7 @@ use delta_kernel::transaction::{CommitResult, UpdateTableOperation};
 use delta_kernel::{KernelError, KernelResult};
 
 use super::log::{self, Answer, CreateEntry, EntryTag};
+use super::offsets;
 use super::store::store_error;
 use super::table::{ENGINE_INFO, Table, kernel_error, load_if_present};
 use super::writer::AddAction;
@@ -177,11 +178,7 @@ impl DeltaCommitter {
         of: BTreeSet<TopicPartition>,
     ) -> Result<OffsetCheckpoint> {
         let (snapshot, connector) = (snapshot.clone(), self.connector.clone());
-        let read = move |table: &Table| {
-            of.into_iter()
-                .filter_map(|tp| next_offset(table, &snapshot, &connector, tp).transpose())
-                .collect()
-        };
+        let read = move |table: &Table| offsets::stored(table, &snapshot, &connector, of);
         self.table.blocking(read).await?
     }
 
@@ -275,9 +272,10 @@ enum Attempt {
 
 #[async_trait]
 impl TableCommitter for DeltaCommitter {
-    async fn checkpoint(&mut self, of: &[TopicPartition]) -> Result<OffsetCheckpoint> {
+    async fn checkpoint(&mut self) -> Result<OffsetCheckpoint> {
         let newest = self.newest().await?;
-        self.stored(&newest, of.iter().cloned().collect()).await
+        let connector = self.connector.clone();
+        self.table.blocking(move |table| offsets::checkpoint(table, &newest, &connector)).await?
     }
 
     /// Tries until the commit is in the table, refused by the newest version, or without an answer.
@@ -332,25 +330,6 @@ impl TableCommitter for DeltaCommitter {
     async fn find(&mut self, commit: &StagedCommit) -> Result<TokenLookup> {
         let newest = self.newest().await?;
         self.look_up(&newest, commit).await
-    }
-}
-
-fn next_offset(
-    table: &Table,
-    snapshot: &SnapshotRef,
-    connector: &ConnectorName,
-    topic_partition: TopicPartition,
-) -> Result<Option<(TopicPartition, Offset)>> {
-    let identity = topic_partition.identity(connector);
-    let next = snapshot
-        .get_app_id_version(&identity, table.engine.as_ref())
-        .map_err(|e| kernel_error("stored offsets cannot be read", e))?;
-    let Some(next) = next else { return Ok(None) };
-    match Offset::new(next) {
-        Some(next) => Ok(Some((topic_partition, next))),
-        None => Err(Error::decision(format!(
-            "the table stores offset {next} for `{identity}`, which is none; another writer uses this identity"
-        ))),
     }
 }
 

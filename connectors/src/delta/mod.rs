@@ -17,6 +17,7 @@ mod committer;
 mod encoding;
 mod log;
 mod maintenance;
+mod offsets;
 mod reader;
 mod schema;
 mod store;

@@ -86,7 +86,7 @@ async fn check_replaced(versions: i64) {
         "{versions}"
     );
     assert!(table.committer.find(&next).await.unwrap_err().needs_decision());
-    assert!(table.committer.checkpoint(&[]).await.unwrap_err().needs_decision());
+    assert!(table.committer.checkpoint().await.unwrap_err().needs_decision());
     assert_eq!(place.visible().await, before, "nothing was written");
 }
 

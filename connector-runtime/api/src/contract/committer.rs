@@ -103,6 +103,40 @@ pub async fn a_stored_offset_behind_the_start_is_a_roll_back(subject: &dyn Subje
     assert_eq!(subject.visible().await, before, "nothing was written");
 }
 
+/// Two workers may decide differently where to begin. The one whose decision is in the table is
+/// followed by the other, also if it lies before its own.
+pub async fn of_two_start_decisions_the_first_to_be_committed_counts(subject: &dyn Subject) {
+    let mut early = created(subject).await;
+    let mut late = opened(subject).await;
+    let decided = Round::new("t-2").new_range(0, 20, 25).staged(&late).await;
+    commit(&mut early, Round::new("t-1").new_range(0, 10, 12)).await;
+    match late.committer.commit(&decided).await {
+        Ok(CommitOutcome::Fenced { stored }) => assert_eq!(positions(&stored), [(0, 12)]),
+        other => panic!("expected `Fenced`, found {other:?}"),
+    }
+    let mixed = Round::new("t-3").new_range(0, 20, 25).range(1, 3, 4).staged(&late).await;
+    match late.committer.commit(&mixed).await {
+        Ok(CommitOutcome::RolledBack { .. }) => {}
+        other => panic!("expected `RolledBack` for the forgotten one, found {other:?}"),
+    }
+    assert_eq!(visible_rows(subject).await, rows(&[(0, 10, 12)]));
+}
+
+/// An empty range keeps a start position: `latest` is the same place after a crash as before it.
+pub async fn a_start_position_is_committed_without_a_record(subject: &dyn Subject) {
+    let mut table = created(subject).await;
+    let round = Round::new("t-1").new_range(0, 7, 7).new_range(1, 0, 0).with_files(Vec::new());
+    let receipt = committed(table.committer.commit(&round).await);
+    assert_eq!(positions(&receipt.checkpoint), [(0, 7), (1, 0)]);
+    assert_eq!(table.committer.find(&round).await.unwrap(), TokenLookup::Found(receipt));
+    let mut reopened = opened(subject).await;
+    assert_eq!(checkpoint(reopened.committer.as_mut(), &[0, 1]).await, [(0, 7), (1, 0)]);
+    let never_sent = Round::new("t-2").new_range(0, 7, 7).with_files(Vec::new());
+    assert_eq!(reopened.committer.find(&never_sent).await.unwrap(), TokenLookup::NotFound);
+    commit(&mut reopened, Round::new("t-3").range(0, 7, 9)).await;
+    assert_eq!(visible_rows(subject).await, rows(&[(0, 7, 9)]));
+}
+
 /// A topic partition that the table does not know has either no start yet, or was forgotten.
 pub async fn an_unknown_topic_partition_needs_a_start_decision(subject: &dyn Subject) {
     let mut table = created(subject).await;
@@ -278,20 +312,20 @@ pub async fn a_commit_without_files_moves_the_checkpoint_alone(subject: &dyn Sub
     assert_eq!(checkpoint(opened(subject).await.committer.as_mut(), &[0]).await, [(0, 50)]);
 }
 
-/// A topic that was deleted and created again begins anew under its old name.
-pub async fn a_recreated_topic_is_another_identity(subject: &dyn Subject) {
+/// A topic that was deleted and created again begins anew under its old name, and the table tells both.
+pub async fn a_recreated_topic_is_another_identity_beside_the_old_one(subject: &dyn Subject) {
     let mut table = created(subject).await;
     commit(&mut table, Round::new("t-1").new_range(0, 0, 10)).await;
     for topic_id in [TopicId::Known("AAAAAAAAAAAAAAAAAAAAAg".into()), TopicId::Unavailable] {
         let recreated = TopicPartition { topic_id: topic_id.clone(), ..topic_partition(0) };
-        let of = [recreated.clone()];
-        let stored = table.committer.checkpoint(&of).await.unwrap();
+        let stored = table.committer.checkpoint().await.unwrap();
         assert_eq!(stored.next(&recreated), None);
+        assert_eq!(stored.next(&topic_partition(0)).unwrap().get(), 10);
         let round =
             Round::new(&format!("t-{topic_id}")).with_new(&recreated).range_of(&recreated, 0, 3);
         commit(&mut table, round).await;
-        let stored = table.committer.checkpoint(&of).await.unwrap();
-        assert_eq!(positions(&stored), [(0, 3)]);
+        let stored = opened(subject).await.committer.checkpoint().await.unwrap();
+        assert_eq!(stored.next(&recreated).unwrap().get(), 3);
     }
     assert_eq!(checkpoint(table.committer.as_mut(), &[0]).await, [(0, 10)]);
 }

@@ -77,6 +77,8 @@ macro_rules! sink_contract {
             committer::reopening_sees_the_checkpoint,
             committer::a_stored_offset_ahead_of_the_start_fences,
             committer::a_stored_offset_behind_the_start_is_a_roll_back,
+            committer::of_two_start_decisions_the_first_to_be_committed_counts,
+            committer::a_start_position_is_committed_without_a_record,
             committer::an_unknown_topic_partition_needs_a_start_decision,
             committer::one_misfitting_topic_partition_refuses_the_whole_commit,
             committer::a_token_in_the_table_is_already_committed,
@@ -88,7 +90,7 @@ macro_rules! sink_contract {
             committer::of_two_committers_for_one_range_exactly_one_wins,
             committer::two_committers_for_different_topic_partitions_both_commit,
             committer::a_commit_without_files_moves_the_checkpoint_alone,
-            committer::a_recreated_topic_is_another_identity,
+            committer::a_recreated_topic_is_another_identity_beside_the_old_one,
             committer::connectors_keep_their_offsets_apart,
             committer::two_that_create_at_once_get_one_table,
             committer::no_table_is_no_error,
@@ -127,8 +129,10 @@ pub fn topic_partition(partition: i32) -> TopicPartition {
 
 /// The table's checkpoint for these partitions of the topic: `(partition, next offset)`.
 pub async fn checkpoint(committer: &mut dyn TableCommitter, partitions: &[i32]) -> Vec<(i32, i64)> {
-    let of: Vec<_> = partitions.iter().map(|partition| topic_partition(*partition)).collect();
-    positions(&committer.checkpoint(&of).await.unwrap())
+    let stored = committer.checkpoint().await.unwrap();
+    let next =
+        |partition: &i32| Some((*partition, stored.next(&topic_partition(*partition))?.get()));
+    partitions.iter().filter_map(next).collect()
 }
 
 /// A checkpoint as `(partition, next offset)`.

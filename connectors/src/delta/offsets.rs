@@ -1,0 +1,83 @@
+//! Where a version of the table stands: the next offsets that its `txn` actions keep.
+
+use std::collections::BTreeSet;
+
+use arrow::array::AsArray;
+use connector_api::ids::{ConnectorName, TopicPartition};
+use connector_api::offsets::{Offset, OffsetCheckpoint};
+use connector_api::{Error, Result};
+use delta_kernel::KernelResult;
+use delta_kernel::actions::LOG_TXN_SCHEMA;
+use delta_kernel::crc::SetTransactionState;
+use delta_kernel::engine::arrow_data::ArrowEngineData;
+use delta_kernel::snapshot::SnapshotRef;
+
+use super::table::{Table, kernel_error};
+
+/// The next offsets of some topic partitions. Those that the table has never seen are absent.
+pub(super) fn stored(
+    table: &Table,
+    snapshot: &SnapshotRef,
+    connector: &ConnectorName,
+    of: BTreeSet<TopicPartition>,
+) -> Result<OffsetCheckpoint> {
+    of.into_iter()
+        .filter_map(|tp| next_offset(table, snapshot, connector, tp).transpose())
+        .collect()
+}
+
+/// The next offsets of all topic partitions that the connector has ever committed.
+pub(super) fn checkpoint(
+    table: &Table,
+    snapshot: &SnapshotRef,
+    connector: &ConnectorName,
+) -> Result<OffsetCheckpoint> {
+    let app_ids =
+        app_ids(table, snapshot).map_err(|e| kernel_error("stored offsets cannot be read", e))?;
+    let ours = app_ids.iter().filter_map(|id| TopicPartition::from_identity(connector, id));
+    stored(table, snapshot, connector, ours.collect())
+}
+
+fn next_offset(
+    table: &Table,
+    snapshot: &SnapshotRef,
+    connector: &ConnectorName,
+    topic_partition: TopicPartition,
+) -> Result<Option<(TopicPartition, Offset)>> {
+    let identity = topic_partition.identity(connector);
+    let next = snapshot
+        .get_app_id_version(&identity, table.engine.as_ref())
+        .map_err(|e| kernel_error("stored offsets cannot be read", e))?;
+    let Some(next) = next else { return Ok(None) };
+    match Offset::new(next) {
+        Some(next) => Ok(Some((topic_partition, next))),
+        None => Err(Error::decision(format!(
+            "the table stores offset {next} for `{identity}`, which is none; another writer uses this identity"
+        ))),
+    }
+}
+
+/// The application ids of all `txn` actions, whosever they are: from the checksum file, or by
+/// reading the log where there is none.
+fn app_ids(table: &Table, snapshot: &SnapshotRef) -> KernelResult<BTreeSet<String>> {
+    if let Some(checksum) = snapshot.crc_at_version()
+        && let SetTransactionState::Complete(transactions) = &checksum.set_transaction_state
+    {
+        return Ok(transactions.keys().cloned().collect());
+    }
+    let mut found = BTreeSet::new();
+    let log = snapshot.log_segment();
+    for actions in log.read_actions(table.engine.as_ref(), LOG_TXN_SCHEMA.clone())? {
+        let actions = actions?;
+        let Some(actions) = actions.actions().any_ref().downcast_ref::<ArrowEngineData>() else {
+            return Err(delta_kernel::KernelError::generic("the log was not read as Arrow"));
+        };
+        let transactions = actions.record_batch().column_by_name("txn");
+        let ids = transactions
+            .and_then(|txn| txn.as_struct_opt())
+            .and_then(|txn| txn.column_by_name("appId"))
+            .and_then(|ids| ids.as_string_opt::<i32>());
+        found.extend(ids.into_iter().flat_map(|ids| ids.iter()).flatten().map(str::to_owned));
+    }
+    Ok(found)
+}
