@@ -183,7 +183,7 @@ async fn run(plans: Vec<ConnectorPlan>, until_end: bool, quiet: bool) -> ExitCod
 
 /// Says in one line how a connector ended.
 fn report(ended: &Ended, quiet: bool) {
-    let Ended { connector, counts, error } = ended;
+    let Ended { connector, counts, rejected, error } = ended;
     if let Some(error) = error {
         eprintln!("error: {error}");
     }
@@ -196,8 +196,8 @@ fn report(ended: &Ended, quiet: bool) {
         grouped(counts.commits),
         if counts.commits == 1 { "commit" } else { "commits" }
     );
-    if counts.dropped > 0 {
-        text.push_str(&format!(", {} bad records were dropped", grouped(counts.dropped)));
+    if let Some(rejected) = rejected {
+        text.push_str(&format!(", {rejected}"));
     }
     if counts.tombstones > 0 {
         text.push_str(&format!(", {} tombstones", grouped(counts.tombstones)));

@@ -39,6 +39,12 @@ pub struct Connector {
     pub partition_by: Vec<&'static str>,
     /// The longest time until a record is visible.
     pub commit_interval: &'static str,
+    /// Further lines below `source.kafka`, such as `on_gap: continue`.
+    pub kafka: Vec<&'static str>,
+    /// Further lines below `write`.
+    pub write: Vec<&'static str>,
+    /// Further lines at the top.
+    pub top: Vec<String>,
 }
 
 impl Connector {
@@ -57,7 +63,15 @@ impl Connector {
             location: location.clone(),
             partition_by: Vec::new(),
             commit_interval: "1s",
+            kafka: Vec::new(),
+            write: Vec::new(),
+            top: Vec::new(),
         }
+    }
+
+    /// Where its dead letters are by default.
+    pub fn dead_letters(&self) -> Location {
+        self.location.beside("_dead_letters")
     }
 
     /// The consumer group.
@@ -71,6 +85,9 @@ impl Connector {
             "version: 1\nname: {}\nsource:\n  kafka:\n    bootstrap_servers: {}\n    {}\n    properties:\n",
             self.name, self.bootstrap, self.topics
         );
+        for line in &self.kafka {
+            yaml = yaml.replace("    properties:\n", &format!("    {line}\n    properties:\n"));
+        }
         for (key, value) in &self.properties {
             writeln!(yaml, "      {key}: \"{value}\"").unwrap();
         }
@@ -88,6 +105,8 @@ impl Connector {
         }
         yaml += &self.location.storage_yaml();
         writeln!(yaml, "write:\n  commit_interval: {}", self.commit_interval).unwrap();
+        self.write.iter().for_each(|line| writeln!(yaml, "  {line}").unwrap());
+        self.top.iter().for_each(|line| writeln!(yaml, "{line}").unwrap());
         yaml
     }
 

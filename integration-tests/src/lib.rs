@@ -28,6 +28,7 @@ pub mod location;
 pub mod object_store;
 pub mod paths;
 pub mod producer;
+pub mod raw;
 pub mod reader;
 pub mod service;
 pub mod verifier;

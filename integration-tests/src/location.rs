@@ -29,6 +29,20 @@ impl Location {
         }
     }
 
+    /// The location with this after its last part.
+    pub fn beside(&self, suffix: &str) -> Location {
+        match self {
+            Location::Local(folder) => {
+                let mut name = folder.clone().into_os_string();
+                name.push(suffix);
+                Location::Local(name.into())
+            }
+            Location::S3 { uri, endpoint } => {
+                Location::S3 { uri: format!("{uri}{suffix}"), endpoint: endpoint.clone() }
+            }
+        }
+    }
+
     /// The folder on the local disk.
     pub fn folder(&self) -> &PathBuf {
         match self {

@@ -22,6 +22,26 @@ pub struct RawRecords {
     tombstones: Vec<bool>,
     offsets: Vec<i64>,
     timestamps_ms: Vec<i64>,
+    envelopes: Option<Envelopes>,
+}
+
+/// What a record carries beside its value. Kept only where a table has a place for it.
+#[derive(Debug, Clone, Default)]
+struct Envelopes {
+    keys: Vec<u8>,
+    /// End of each key in `keys`, and whether there is a key at all.
+    key_ends: Vec<(u32, bool)>,
+    /// Few records have headers: `(record, headers)` in ascending order.
+    headers: Vec<(u32, Vec<Header>)>,
+}
+
+/// One header of a record. A name may occur more than once, and the order counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Its name.
+    pub key: String,
+    /// Its value; `None` is Kafka's null.
+    pub value: Option<Bytes>,
 }
 
 impl RawRecords {
@@ -60,7 +80,29 @@ impl RawRecords {
         self.values.slice(self.value_span(record))
     }
 
-    /// The records' offsets.
+    /// The key of a record: `None` if it has none, or if keys are not kept. Panics if `record` is out of bounds.
+    pub fn key(&self, record: usize) -> Option<&[u8]> {
+        let Envelopes { keys, key_ends, .. } = self.envelopes.as_ref()?;
+        let (end, present) = key_ends[record];
+        let start = if record == 0 { 0 } else { key_ends[record - 1].0 };
+        present.then(|| &keys[start as usize..end as usize])
+    }
+
+    /// The headers of a record: empty if it has none, or if they are not kept.
+    pub fn headers(&self, record: usize) -> &[Header] {
+        let Some(Envelopes { headers, .. }) = &self.envelopes else { return &[] };
+        match headers.binary_search_by_key(&record, |(of, _)| *of as usize) {
+            Ok(found) => &headers[found].1,
+            Err(_) => &[],
+        }
+    }
+
+    /// The index of the record with this offset.
+    pub fn record_at(&self, offset: Offset) -> Option<usize> {
+        self.offsets.binary_search(&offset.get()).ok()
+    }
+
+    /// The records' offsets, ascending.
     pub fn offsets(&self) -> &[i64] {
         &self.offsets
     }
@@ -94,10 +136,11 @@ pub struct RawRecordsBuilder {
     tombstones: Vec<bool>,
     offsets: Vec<i64>,
     timestamps_ms: Vec<i64>,
+    envelopes: Option<Envelopes>,
 }
 
 impl RawRecordsBuilder {
-    /// Starts a range at the next offset to read.
+    /// Starts a range at the next offset to read. Keeps no keys and headers.
     pub fn new(topic_partition: TopicPartition, start: Offset) -> Self {
         Self {
             topic_partition,
@@ -108,6 +151,29 @@ impl RawRecordsBuilder {
             tombstones: Vec::new(),
             offsets: Vec::new(),
             timestamps_ms: Vec::new(),
+            envelopes: None,
+        }
+    }
+
+    /// Keeps keys and headers too: each [`push`](Self::push) is followed by one [`envelope`](Self::envelope).
+    #[must_use]
+    pub fn with_envelopes(mut self) -> Self {
+        self.envelopes = Some(Envelopes::default());
+        self
+    }
+
+    /// True if keys and headers are kept.
+    pub fn keeps_envelopes(&self) -> bool {
+        self.envelopes.is_some()
+    }
+
+    /// Adds key and headers of the record that was pushed last, if they are kept.
+    pub fn envelope(&mut self, key: Option<&[u8]>, headers: Vec<Header>) {
+        let Some(envelopes) = &mut self.envelopes else { return };
+        envelopes.keys.extend_from_slice(key.unwrap_or_default());
+        envelopes.key_ends.push((envelopes.keys.len() as u32, key.is_some()));
+        if !headers.is_empty() {
+            envelopes.headers.push((envelopes.key_ends.len() as u32 - 1, headers));
         }
     }
 
@@ -140,7 +206,8 @@ impl RawRecordsBuilder {
 
     /// Bytes held, payload and bookkeeping.
     pub fn bytes(&self) -> usize {
-        self.values.len() + self.offsets.len() * 21
+        let envelopes = self.envelopes.as_ref().map_or(0, Envelopes::bytes);
+        self.values.len() + self.offsets.len() * 21 + envelopes
     }
 
     /// Number of records held.
@@ -155,7 +222,8 @@ impl RawRecordsBuilder {
 
     /// Hands over what was collected and goes on behind it.
     pub fn take(&mut self) -> RawRecords {
-        let following = Self::new(self.topic_partition.clone(), self.next);
+        let mut following = Self::new(self.topic_partition.clone(), self.next);
+        following.envelopes = self.envelopes.as_ref().map(|_| Envelopes::default());
         let full = std::mem::replace(self, following);
         let range = OffsetRange::new(full.start, full.next);
         RawRecords {
@@ -167,7 +235,17 @@ impl RawRecordsBuilder {
             tombstones: full.tombstones,
             offsets: full.offsets,
             timestamps_ms: full.timestamps_ms,
+            envelopes: full.envelopes,
         }
+    }
+}
+
+impl Envelopes {
+    fn bytes(&self) -> usize {
+        let header =
+            |header: &Header| header.key.len() + header.value.as_ref().map_or(0, Bytes::len);
+        let headers: usize = self.headers.iter().flat_map(|(_, headers)| headers).map(header).sum();
+        self.keys.len() + self.key_ends.len() * 8 + headers
     }
 }
 
@@ -221,6 +299,26 @@ mod tests {
         assert!(builder.push(at(10), 1, Some(b"a")));
         assert!(!builder.push(at(10), 1, Some(b"a")));
         assert_eq!(builder.take().len(), 1);
+    }
+
+    #[test]
+    fn keys_and_headers_stay_with_their_records() {
+        let mut builder = builder(0).with_envelopes();
+        let traced = Header { key: "trace".into(), value: Some(Bytes::from_static(b"1")) };
+        for (offset, key, headers) in [
+            (0, Some(&b"k"[..]), vec![]),
+            (1, None, vec![traced.clone()]),
+            (2, Some(&b""[..]), vec![]),
+        ] {
+            builder.push(at(offset), 1, Some(b"v"));
+            builder.envelope(key, headers);
+        }
+        let records = builder.take();
+        let keys: Vec<_> = (0..3).map(|record| records.key(record)).collect();
+        assert_eq!(keys, [Some(&b"k"[..]), None, Some(&b""[..])]);
+        assert_eq!((records.headers(0), records.headers(1)), (&[][..], &[traced][..]));
+        assert_eq!((records.record_at(at(2)), records.record_at(at(3))), (Some(2), None));
+        assert!(builder.keeps_envelopes(), "so does what follows");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::batch::PartitionValues;
 use crate::check_invariant;
-use crate::ids::{CommitToken, TopicPartition};
-use crate::offsets::OffsetDelta;
+use crate::ids::{CommitToken, TopicId, TopicPartition};
+use crate::offsets::{Offset, OffsetDelta, OffsetRange};
 
 /// What became of the records of a range: `consumed = written + rejected + filtered + tombstones` (CM-4).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -97,6 +97,43 @@ pub struct StagedCommit {
     delta: OffsetDelta,
     new_topic_partitions: BTreeSet<TopicPartition>,
     accounting: Accounting,
+    losses: Vec<Loss>,
+}
+
+/// Records that could not be read any more and that a person allowed to be passed over. It stands
+/// in the commit that passes them over, so that nobody takes their absence for ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loss {
+    /// Retention removed the records of this range before they were read.
+    Gap {
+        /// Where.
+        topic_partition: TopicPartition,
+        /// The offsets that Kafka no longer had.
+        range: OffsetRange,
+    },
+    /// The topic was deleted and created again. What the old one held behind `stored` was not read.
+    TopicRecreated {
+        /// The topic partition of the new topic.
+        topic_partition: TopicPartition,
+        /// The old topic's id.
+        was: TopicId,
+        /// Where the table stood in the old topic.
+        stored: Offset,
+    },
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gap { topic_partition, range } => {
+                write!(f, "gap: {topic_partition} {range} was removed before it was read")
+            }
+            Self::TopicRecreated { topic_partition, was, stored } => write!(
+                f,
+                "topic recreated: {topic_partition} was read up to {stored} under the id {was}"
+            ),
+        }
+    }
 }
 
 /// The parts of a [`StagedCommit`], by name.
@@ -115,6 +152,8 @@ pub struct StagedParts {
     pub new_topic_partitions: BTreeSet<TopicPartition>,
     /// What became of the records.
     pub accounting: Accounting,
+    /// What was passed over since Kafka no longer has it.
+    pub losses: Vec<Loss>,
 }
 
 impl StagedCommit {
@@ -123,8 +162,15 @@ impl StagedCommit {
     /// Checks CM-4 (each record accounted for), WR-2 (the files hold exactly the rows that were
     /// written) and CM-1 (no file holds a row whose offset stays behind).
     pub fn new(parts: StagedParts) -> Self {
-        let StagedParts { token, fingerprint, files, delta, new_topic_partitions, accounting } =
-            parts;
+        let StagedParts {
+            token,
+            fingerprint,
+            files,
+            delta,
+            new_topic_partitions,
+            accounting,
+            losses,
+        } = parts;
         check_invariant!(Cm4, accounting.balances(), "commit {token}: {accounting:?}");
         let rows: u64 = files.iter().map(|file| file.rows).sum();
         check_invariant!(
@@ -138,7 +184,7 @@ impl StagedCommit {
             files.iter().all(|file| delta.spans(&file.delta)),
             "commit {token}: a file holds rows of records outside of [{delta}]"
         );
-        Self { token, fingerprint, files, delta, new_topic_partitions, accounting }
+        Self { token, fingerprint, files, delta, new_topic_partitions, accounting, losses }
     }
 
     /// Marks the commit in the table.
@@ -169,6 +215,11 @@ impl StagedCommit {
     /// What became of the records.
     pub fn accounting(&self) -> &Accounting {
         &self.accounting
+    }
+
+    /// What was passed over since Kafka no longer has it. A sink keeps it with the commit, for people.
+    pub fn losses(&self) -> &[Loss] {
+        &self.losses
     }
 }
 
@@ -206,6 +257,7 @@ mod tests {
             delta: delta(10, 20),
             new_topic_partitions: BTreeSet::new(),
             accounting,
+            losses: Vec::new(),
         })
     }
 

@@ -23,3 +23,4 @@
 pub mod recover;
 pub mod round;
 pub mod settle;
+pub mod tables;

@@ -9,12 +9,14 @@
 //! | `Collecting` | `Seal` | `Sealing` | `FinishFiles` |
 //! | `Sealing` | `Staged` | `Committing` | `Commit` |
 //! | `Sealing` | `StagingFailed` | `Over` | `End(Stop)` |
-//! | `Committing` | `Answered` | `Over` | `End(settle(answer))` |
+//! | `Committing`, dead letters | `Answered`, in the table, fence open | `Committing`, anchor | `Commit` (DL-1: the anchor last) |
+//! | `Committing`, dead letters | `Answered`, in the table, fence closed | `Over` | `End(Reseek)` |
+//! | `Committing` | any other `Answered` | `Over` | `End(settle(answer))` |
 //! | `Committing` | `NotSent`, fence closed | `Over` | `End(Reseek)` |
 //! | `Committing` | `NotSent`, attempts left | `Waiting` | `WakeAt` |
 //! | `Committing` | `NotSent`, none left | `Over` | `End(Stop)` |
 //! | `Committing` | `Unanswered` | `Doubtful` | `Find` (CM-3) |
-//! | `Doubtful` | `Looked(Found)` | `Over` | `End(Settled)` |
+//! | `Doubtful` | `Looked(Found)` | as after `Answered` with `AlreadyCommitted` | |
 //! | `Doubtful` | `Looked(NotFound)`, fence open, attempts left | `Waiting` | `WakeAt` |
 //! | `Doubtful` | `Looked(NotFound)`, fence closed | `Over` | `End(Reseek)` |
 //! | `Doubtful` | `Looked(Pruned)` | `Over` | `End(Reseek)` (pruned history proves nothing: the stored offsets decide) |
@@ -27,7 +29,8 @@
 //! An event that a state does not name changes nothing.
 //!
 //! Invariants: FN-1 (after `CloseFence` no `Commit` is asked for), CM-3 (after `Unanswered` a
-//! `Find` comes first), CM-4 (the commit's account balances).
+//! `Find` comes first), CM-4 (the commit's account balances), DL-1 (the dead letters of a round are
+//! in their table before the anchor's checkpoint passes them).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,10 +40,10 @@ use connector_api::clock::Moment;
 use connector_api::ids::{CommitToken, TopicPartition};
 use connector_api::offsets::{NotContiguous, OffsetCheckpoint, OffsetDelta, OffsetRange};
 use connector_api::outcome::{CommitOutcome, TokenLookup};
-use connector_api::staged::{Accounting, StagedCommit, StagedFile, StagedParts};
+use connector_api::staged::{Accounting, Loss, StagedCommit, StagedFile, StagedParts};
 use connector_api::{Error, check_invariant};
 
-use super::settle::{Settle, settle};
+use super::settle::{Settle, TableRole, settle};
 
 /// How often a commit or a look-up is tried before the round gives up.
 const ATTEMPTS_MAX: u32 = 6;
@@ -58,6 +61,8 @@ pub enum SealReason {
     Revoke,
     /// Everything that `--until-end` asked for is read.
     End,
+    /// A start position was decided that would be another one after a crash.
+    Begin,
 }
 
 /// What happened.
@@ -66,7 +71,7 @@ pub enum Event {
     /// The round should end.
     Seal(SealReason),
     /// All its files are complete in the store.
-    Staged(Vec<StagedFile>),
+    Staged(StagedRound),
     /// A file could not be brought into the store.
     StagingFailed(Error),
     /// The table answered.
@@ -85,15 +90,36 @@ pub enum Event {
     CloseFence,
 }
 
+/// What a round brought into the store.
+#[derive(Debug, Default)]
+pub struct StagedRound {
+    /// Files of the connector's table.
+    pub files: Vec<StagedFile>,
+    /// Files of the dead-letter table, if records were rejected into it.
+    pub dead_letters: Option<StagedDeadLetters>,
+}
+
+/// Dead letters of a round, with the offsets that their table accounts for by them: from where it
+/// stands to the round's end, since nothing between was a dead letter.
+#[derive(Debug)]
+pub struct StagedDeadLetters {
+    /// The files.
+    pub files: Vec<StagedFile>,
+    /// Where the dead-letter table stands, to the round's end.
+    pub delta: OffsetDelta,
+    /// The topic partitions that it has no dead letters of yet.
+    pub new_topic_partitions: BTreeSet<TopicPartition>,
+}
+
 /// What is to be done.
 #[derive(Debug)]
 pub enum Action {
     /// Finish the open files and stage all of them.
     FinishFiles,
     /// Send the commit.
-    Commit(Arc<StagedCommit>),
+    Commit(TableRole, Arc<StagedCommit>),
     /// Search the table for the commit.
-    Find(Arc<StagedCommit>),
+    Find(TableRole, Arc<StagedCommit>),
     /// Come back with [`Event::Wake`] then.
     WakeAt(Moment),
     /// The round is over.
@@ -113,10 +139,27 @@ pub struct CommitRound {
 enum State {
     Collecting(Collected),
     Sealing(Collected),
-    Committing { commit: Arc<StagedCommit>, attempt: u32 },
-    Doubtful { commit: Arc<StagedCommit>, attempt: u32 },
-    Waiting { commit: Arc<StagedCommit>, attempt: u32, then: Then },
+    Committing { commits: Commits, attempt: u32 },
+    Doubtful { commits: Commits, attempt: u32 },
+    Waiting { commits: Commits, attempt: u32, then: Then },
     Over,
+}
+
+/// The commits of a round that are still to be made. The anchor's is the last one.
+#[derive(Debug, Clone)]
+struct Commits {
+    dead_letters: Option<Arc<StagedCommit>>,
+    anchor: Arc<StagedCommit>,
+}
+
+impl Commits {
+    /// The one whose turn it is.
+    fn first(&self) -> (TableRole, Arc<StagedCommit>) {
+        match &self.dead_letters {
+            Some(commit) => (TableRole::DeadLetters, commit.clone()),
+            None => (TableRole::Anchor, self.anchor.clone()),
+        }
+    }
 }
 
 /// What a waiting round does next.
@@ -133,6 +176,7 @@ struct Collected {
     delta: OffsetDelta,
     new_topic_partitions: BTreeSet<TopicPartition>,
     accounting: Accounting,
+    losses: Vec<Loss>,
 }
 
 impl CommitRound {
@@ -176,6 +220,13 @@ impl CommitRound {
         Ok(())
     }
 
+    /// Notes what is passed over by a range without records: it will stand in the commit.
+    pub fn note_loss(&mut self, loss: Loss) {
+        if let State::Collecting(collected) = &mut self.state {
+            collected.losses.push(loss);
+        }
+    }
+
     /// When the first record was collected.
     pub fn collecting_since(&self) -> Option<Moment> {
         match &self.state {
@@ -198,9 +249,9 @@ impl CommitRound {
     pub fn delta(&self) -> OffsetDelta {
         match &self.state {
             State::Collecting(collected) | State::Sealing(collected) => collected.delta.clone(),
-            State::Committing { commit, .. }
-            | State::Doubtful { commit, .. }
-            | State::Waiting { commit, .. } => commit.delta().clone(),
+            State::Committing { commits, .. }
+            | State::Doubtful { commits, .. }
+            | State::Waiting { commits, .. } => commits.anchor.delta().clone(),
             State::Over => OffsetDelta::default(),
         }
     }
@@ -209,9 +260,9 @@ impl CommitRound {
     pub fn accounting(&self) -> Accounting {
         match &self.state {
             State::Collecting(collected) | State::Sealing(collected) => collected.accounting,
-            State::Committing { commit, .. }
-            | State::Doubtful { commit, .. }
-            | State::Waiting { commit, .. } => *commit.accounting(),
+            State::Committing { commits, .. }
+            | State::Doubtful { commits, .. }
+            | State::Waiting { commits, .. } => *commits.anchor.accounting(),
             State::Over => Accounting::default(),
         }
     }
@@ -229,71 +280,101 @@ impl CommitRound {
             (State::Collecting(collected), Event::Seal(_)) if !collected.delta.is_empty() => {
                 (State::Sealing(collected), Some(Action::FinishFiles))
             }
-            (State::Sealing(collected), Event::Staged(files)) => {
-                self.commit(Arc::new(self.stage(collected, files)), 1)
+            (State::Sealing(collected), Event::Staged(staged)) => {
+                self.commit(self.stage(collected, staged), 1)
             }
             (State::Sealing(_), Event::StagingFailed(error)) => over(Settle::Stop(error)),
-            (State::Committing { commit, .. }, Event::Answered(outcome)) => {
-                over(settle(outcome, &commit))
+            (State::Committing { commits, .. }, Event::Answered(outcome)) => {
+                self.answered(commits, outcome)
             }
             (State::Committing { .. }, Event::NotSent(_)) if !self.fence_open => {
-                over(dropped("its topic partitions were handed back"))
+                over(handed_back())
             }
-            (State::Committing { commit, attempt }, Event::NotSent(error)) => {
-                wait(commit, attempt, Then::Commit, error, now)
+            (State::Committing { commits, attempt }, Event::NotSent(error)) => {
+                wait(commits, attempt, Then::Commit, error, now)
             }
-            (State::Committing { commit, attempt }, Event::Unanswered(_)) => {
-                (State::Doubtful { commit: commit.clone(), attempt }, Some(Action::Find(commit)))
+            (State::Committing { commits, attempt }, Event::Unanswered(_)) => {
+                find(commits, attempt)
             }
-            (State::Doubtful { commit, attempt }, Event::Looked(lookup)) => {
-                self.looked(commit, attempt, lookup, now)
+            (State::Doubtful { commits, attempt }, Event::Looked(lookup)) => {
+                self.looked(commits, attempt, lookup, now)
             }
-            (State::Doubtful { commit, attempt }, Event::LookupFailed(error)) => {
-                wait(commit, attempt, Then::Find, error, now)
+            (State::Doubtful { commits, attempt }, Event::LookupFailed(error)) => {
+                wait(commits, attempt, Then::Find, error, now)
             }
-            (State::Waiting { commit, attempt, then: Then::Commit }, Event::Wake) => {
-                self.commit(commit, attempt)
+            (State::Waiting { commits, attempt, then: Then::Commit }, Event::Wake) => {
+                self.commit(commits, attempt)
             }
-            (State::Waiting { commit, attempt, then: Then::Find }, Event::Wake) => {
-                (State::Doubtful { commit: commit.clone(), attempt }, Some(Action::Find(commit)))
+            (State::Waiting { commits, attempt, then: Then::Find }, Event::Wake) => {
+                find(commits, attempt)
             }
             (state, Event::CloseFence) => self.close_fence(state),
             (state, _) => (state, None),
         }
     }
 
-    fn stage(&self, collected: Collected, files: Vec<StagedFile>) -> StagedCommit {
-        StagedCommit::new(StagedParts {
+    fn stage(&self, collected: Collected, staged: StagedRound) -> Commits {
+        let dead_letters = staged.dead_letters.map(|dead_letters| {
+            let written = dead_letters.files.iter().map(|file| file.rows).sum();
+            Arc::new(StagedCommit::new(StagedParts {
+                token: self.token.clone(),
+                fingerprint: self.fingerprint.clone(),
+                files: dead_letters.files,
+                delta: dead_letters.delta,
+                new_topic_partitions: dead_letters.new_topic_partitions,
+                accounting: Accounting { consumed: written, written, ..Accounting::default() },
+                losses: Vec::new(),
+            }))
+        });
+        let anchor = StagedCommit::new(StagedParts {
             token: self.token.clone(),
             fingerprint: self.fingerprint.clone(),
-            files,
+            files: staged.files,
             delta: collected.delta,
             new_topic_partitions: collected.new_topic_partitions,
             accounting: collected.accounting,
-        })
+            losses: collected.losses,
+        });
+        Commits { dead_letters, anchor: Arc::new(anchor) }
     }
 
     /// The one place that asks for a commit (FN-1).
-    fn commit(&self, commit: Arc<StagedCommit>, attempt: u32) -> (State, Option<Action>) {
+    fn commit(&self, commits: Commits, attempt: u32) -> (State, Option<Action>) {
         check_invariant!(Fn1, self.fence_open, "commit {} after its fence was closed", self.token);
-        (State::Committing { commit: commit.clone(), attempt }, Some(Action::Commit(commit)))
+        let (role, commit) = commits.first();
+        (State::Committing { commits, attempt }, Some(Action::Commit(role, commit)))
+    }
+
+    /// Goes on to the anchor once the dead letters are in their table; else the round is over.
+    fn answered(&self, commits: Commits, outcome: CommitOutcome) -> (State, Option<Action>) {
+        let (role, commit) = commits.first();
+        match (role, settle(role, outcome, &commit)) {
+            (TableRole::DeadLetters, Settle::Settled(_)) if self.fence_open => {
+                self.commit(Commits { dead_letters: None, ..commits }, 1)
+            }
+            (TableRole::DeadLetters, Settle::Settled(_)) => over(handed_back()),
+            (_, end) => over(end),
+        }
     }
 
     fn looked(
         &self,
-        commit: Arc<StagedCommit>,
+        commits: Commits,
         attempt: u32,
         lookup: TokenLookup,
         now: Moment,
     ) -> (State, Option<Action>) {
         match lookup {
-            TokenLookup::Found(receipt) => over(Settle::Settled(receipt)),
+            TokenLookup::Found(receipt) => {
+                self.answered(commits, CommitOutcome::AlreadyCommitted(receipt))
+            }
             TokenLookup::NotFound if self.fence_open => {
                 let error = Error::external("the table did not take the commit");
-                wait(commit, attempt, Then::Commit, error, now)
+                wait(commits, attempt, Then::Commit, error, now)
             }
-            TokenLookup::NotFound => over(dropped("its topic partitions were handed back")),
+            TokenLookup::NotFound => over(handed_back()),
             TokenLookup::Pruned { stored } => over(Settle::Reseek {
+                role: commits.first().0,
                 stored,
                 why: "the log entry that could tell its outcome is gone",
             }),
@@ -305,9 +386,7 @@ impl CommitRound {
         match state {
             State::Collecting(_)
             | State::Sealing(_)
-            | State::Waiting { then: Then::Commit, .. } => {
-                over(dropped("its topic partitions were handed back"))
-            }
+            | State::Waiting { then: Then::Commit, .. } => over(handed_back()),
             state => (state, None),
         }
     }
@@ -317,12 +396,21 @@ fn over(end: Settle) -> (State, Option<Action>) {
     (State::Over, Some(Action::End(end)))
 }
 
-fn dropped(why: &'static str) -> Settle {
-    Settle::Reseek { stored: OffsetCheckpoint::default(), why }
+fn find(commits: Commits, attempt: u32) -> (State, Option<Action>) {
+    let (role, commit) = commits.first();
+    (State::Doubtful { commits, attempt }, Some(Action::Find(role, commit)))
+}
+
+fn handed_back() -> Settle {
+    Settle::Reseek {
+        role: TableRole::Anchor,
+        stored: OffsetCheckpoint::default(),
+        why: "its topic partitions were handed back",
+    }
 }
 
 fn wait(
-    commit: Arc<StagedCommit>,
+    commits: Commits,
     attempt: u32,
     then: Then,
     error: Error,
@@ -332,7 +420,7 @@ fn wait(
         return over(Settle::Stop(error));
     }
     let pause = BACKOFF_FIRST * 2u32.pow(attempt - 1);
-    let state = State::Waiting { commit, attempt: attempt + 1, then };
+    let state = State::Waiting { commits, attempt: attempt + 1, then };
     (state, Some(Action::WakeAt(now + pause)))
 }
 
@@ -388,8 +476,10 @@ mod tests {
         match action {
             None => "-",
             Some(Action::FinishFiles) => "finish",
-            Some(Action::Commit(_)) => "commit",
-            Some(Action::Find(_)) => "find",
+            Some(Action::Commit(TableRole::DeadLetters, _)) => "commit dead letters",
+            Some(Action::Commit(TableRole::Anchor, _)) => "commit",
+            Some(Action::Find(TableRole::DeadLetters, _)) => "find dead letters",
+            Some(Action::Find(TableRole::Anchor, _)) => "find",
             Some(Action::WakeAt(_)) => "wake",
             Some(Action::End(Settle::Settled(_))) => "settled",
             Some(Action::End(Settle::Reseek { .. })) => "reseek",
@@ -403,7 +493,66 @@ mod tests {
     }
 
     fn staged() -> Event {
-        Event::Staged(vec![])
+        Event::Staged(StagedRound::default())
+    }
+
+    /// The dead letters' table stands at 12, the round ends at 20.
+    fn staged_with_dead_letters() -> Event {
+        let mut delta = OffsetDelta::default();
+        delta.append(&orders(), range(12, 20)).unwrap();
+        let dead_letters =
+            StagedDeadLetters { files: vec![], delta, new_topic_partitions: BTreeSet::new() };
+        Event::Staged(StagedRound { files: vec![], dead_letters: Some(dead_letters) })
+    }
+
+    fn committed() -> Event {
+        Event::Answered(CommitOutcome::Committed(receipt()))
+    }
+
+    #[test]
+    fn dl_1_dead_letters_are_committed_before_the_anchor() {
+        check(
+            vec![seal(), staged_with_dead_letters(), committed(), committed()],
+            &["finish", "commit dead letters", "commit", "settled"],
+        );
+        check(
+            vec![
+                seal(),
+                staged_with_dead_letters(),
+                Event::Unanswered(outage()),
+                Event::Looked(TokenLookup::Found(receipt())),
+                Event::Unanswered(outage()),
+                Event::Looked(TokenLookup::Found(receipt())),
+            ],
+            &["finish", "commit dead letters", "find dead letters", "commit", "find", "settled"],
+        );
+    }
+
+    #[test]
+    fn dl_1_without_its_dead_letters_in_place_the_anchor_is_not_committed() {
+        let fenced = || Event::Answered(CommitOutcome::Fenced { stored: receipt().checkpoint });
+        check(
+            vec![seal(), staged_with_dead_letters(), fenced(), committed()],
+            &["finish", "commit dead letters", "reseek", "-"],
+        );
+        check(
+            vec![
+                seal(),
+                staged_with_dead_letters(),
+                Event::NotSent(outage()),
+                Event::Wake,
+                committed(),
+            ],
+            &["finish", "commit dead letters", "wake", "commit dead letters", "commit"],
+        );
+    }
+
+    #[test]
+    fn fn_1_a_fence_that_closes_between_dead_letters_and_anchor_drops_the_round() {
+        check(
+            vec![seal(), staged_with_dead_letters(), Event::CloseFence, committed()],
+            &["finish", "commit dead letters", "-", "reseek"],
+        );
     }
 
     #[test]

@@ -5,6 +5,15 @@ use connector_api::offsets::OffsetCheckpoint;
 use connector_api::outcome::{CommitOutcome, CommitReceipt, Conflict};
 use connector_api::staged::StagedCommit;
 
+/// The tables of one connector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableRole {
+    /// The connector's own table. It is committed last, and reading restarts where it stands.
+    Anchor,
+    /// The table of its dead letters.
+    DeadLetters,
+}
+
 /// How a round ends.
 #[derive(Debug)]
 pub enum Settle {
@@ -12,7 +21,9 @@ pub enum Settle {
     Settled(CommitReceipt),
     /// It is dropped. Its topic partitions are read again from where the table stands.
     Reseek {
-        /// Where the table stands, as far as the answer says; the rest stands where the round started.
+        /// The table that answered.
+        role: TableRole,
+        /// Where that table stands, as far as the answer says; the rest stands where the round started.
         stored: OffsetCheckpoint,
         /// Why, for the log.
         why: &'static str,
@@ -21,6 +32,16 @@ pub enum Settle {
     Reopen(Conflict),
     /// The connector stops with this error.
     Stop(Error),
+}
+
+impl TableRole {
+    /// As messages name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anchor => "the table",
+            Self::DeadLetters => "the dead-letter table",
+        }
+    }
 }
 
 /// Decides how a round ends.
@@ -32,28 +53,29 @@ pub enum Settle {
 /// | `RolledBack` | stop: the table forgot records that it had confirmed, a person must decide |
 /// | `Conflicted`, altered | dropped, table opened again, records decoded for its new columns |
 /// | `Conflicted`, replaced | stop: the table is another one, a person must decide |
-pub fn settle(outcome: CommitOutcome, commit: &StagedCommit) -> Settle {
+pub fn settle(role: TableRole, outcome: CommitOutcome, commit: &StagedCommit) -> Settle {
     match outcome {
         CommitOutcome::Committed(receipt) | CommitOutcome::AlreadyCommitted(receipt) => {
             Settle::Settled(receipt)
         }
         CommitOutcome::Fenced { stored } => {
-            Settle::Reseek { stored, why: "another worker is ahead" }
+            Settle::Reseek { role, stored, why: "another worker is ahead" }
         }
-        CommitOutcome::RolledBack { stored } => Settle::Stop(rolled_back(commit, &stored)),
+        CommitOutcome::RolledBack { stored } => Settle::Stop(rolled_back(role, commit, &stored)),
         CommitOutcome::Conflicted { cause: Conflict::TableAltered } => {
             Settle::Reopen(Conflict::TableAltered)
         }
         CommitOutcome::Conflicted { cause: Conflict::TableReplaced } => {
-            Settle::Stop(Error::decision(
-                "the table was dropped and created again while the connector ran; its rows and offsets are gone. \
-             Start the connector again to fill the new table from `start_at`",
-            ))
+            Settle::Stop(Error::decision(format!(
+                "{} was dropped and created again while the connector ran; its rows and offsets are gone. \
+                 To fill the new table, start the connector again",
+                role.name()
+            )))
         }
     }
 }
 
-fn rolled_back(commit: &StagedCommit, stored: &OffsetCheckpoint) -> Error {
+fn rolled_back(role: TableRole, commit: &StagedCommit, stored: &OffsetCheckpoint) -> Error {
     let behind: Vec<String> = commit
         .delta()
         .iter()
@@ -70,8 +92,9 @@ fn rolled_back(commit: &StagedCommit, stored: &OffsetCheckpoint) -> Error {
         })
         .collect();
     Error::decision(format!(
-        "the table went back behind what it had confirmed ({}). Was it restored to an older version? \
+        "{} went back behind what it had confirmed ({}). Was it restored to an older version? \
          Start the connector again to read on from where the table stands now",
+        role.name(),
         behind.join("; ")
     ))
 }

@@ -1,5 +1,6 @@
 //! A whole file: the keys at its top, and the sections below them.
 
+use connector_api::config::SinkFactory;
 use connector_api::decoder::DecoderFactory;
 use connector_api::ids::ConnectorName;
 
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use super::field::{Choice, Field};
 use super::node::Value;
-use super::plan::{ConnectorPlan, KafkaPlan, OnBadRecord, Owner};
+use super::plan::{ConnectorPlan, KafkaPlan, OnBadRecord, Owner, TablePlan};
 use super::section::{Key, Section, key, later};
 use super::words::{or_list, suggestion};
 use super::{Registry, columns, kafka, table, write};
@@ -24,10 +25,7 @@ pub(super) const KEYS: &[Key] = &[
     key("table"),
     key("write"),
     key("on_bad_record"),
-    later(
-        "dead_letters",
-        "use `on_bad_record: stop`, or `on_bad_record: drop` to count and leave out bad records",
-    ),
+    key("dead_letters"),
     later("freshness", "remove the key"),
 ];
 pub(super) const OWNER_KEYS: &[Key] = &[key("team"), key("contact")];
@@ -59,7 +57,7 @@ pub(super) fn read(root: Field<'_>, registry: &Registry) -> Option<ConnectorPlan
     let table = section
         .required("table", "say where rows go: `table: {delta: {location: ./data/clicks}}`")
         .and_then(|field| table::read(field, &context));
-    let on_bad_record = on_bad_record(&section);
+    let on_bad_record = on_bad_record(&section, &registry.sinks, table.as_ref());
     version?;
     transform?;
     Some(ConnectorPlan {
@@ -208,16 +206,41 @@ fn transform(section: &Section<'_>) -> Option<()> {
     }
 }
 
-/// `on_bad_record`: what happens to a record that cannot become a row: `stop` (default) stops the
-/// connector in front of it, `drop` counts it and leaves it out.
-fn on_bad_record(section: &Section<'_>) -> Option<OnBadRecord> {
-    const CHOICES: &[Choice<OnBadRecord>] = &[
-        Choice { word: "stop", means: Ok(OnBadRecord::Stop) },
-        Choice { word: "drop", means: Ok(OnBadRecord::Drop) },
-        Choice {
-            word: "dead_letter",
-            means: Err("use `stop`, or `drop` to count and leave out bad records"),
-        },
+/// `on_bad_record`: what happens to a record that cannot become a row: `dead_letter` (default) keeps
+/// it in a table of its own, `stop` stops the connector in front of it, `drop` counts it and leaves it out.
+fn on_bad_record(
+    section: &Section<'_>,
+    sinks: &[Arc<dyn SinkFactory>],
+    table: Option<&TablePlan>,
+) -> Option<OnBadRecord> {
+    const CHOICES: &[Choice<Word>] = &[
+        Choice { word: "dead_letter", means: Ok(Word::DeadLetter) },
+        Choice { word: "stop", means: Ok(Word::Stop) },
+        Choice { word: "drop", means: Ok(Word::Drop) },
     ];
-    section.get("on_bad_record").map_or(Some(OnBadRecord::Stop), |field| field.choice(CHOICES))
+    #[derive(Clone, Copy)]
+    enum Word {
+        DeadLetter,
+        Stop,
+        Drop,
+    }
+    let word = section
+        .get("on_bad_record")
+        .map_or(Some(Word::DeadLetter), |field| field.choice(CHOICES))?;
+    let other = match word {
+        Word::DeadLetter => {
+            let sink =
+                table::dead_letters(section.field(), section.get("dead_letters"), sinks, table?)?;
+            return Some(OnBadRecord::DeadLetter(sink));
+        }
+        Word::Stop => OnBadRecord::Stop,
+        Word::Drop => OnBadRecord::Drop,
+    };
+    match section.get("dead_letters") {
+        None => Some(other),
+        Some(field) => field.reject_key(
+            format!("there are no dead letters with `on_bad_record: {}`", other.as_str()),
+            "remove the key, or write `on_bad_record: dead_letter`",
+        ),
+    }
 }

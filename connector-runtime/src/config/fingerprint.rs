@@ -11,7 +11,7 @@ use connector_api::schema::type_name;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::plan::{ConnectorPlan, OnBadRecord, SchemaPlan, StartAt, TopicSelection};
+use super::plan::{ConnectorPlan, SchemaPlan, StartAt, TopicSelection};
 
 /// Changes whenever the form below changes, so that prints of different forms never meet.
 const FORM: u32 = 1;
@@ -27,10 +27,7 @@ impl ConnectorPlan {
             "isolation_level": self.source.properties.get("isolation.level").map(|level| level.expose()),
             "decoder": self.decoder.format(),
             "schema": schema(&self.schema),
-            "on_bad_record": match self.on_bad_record {
-                OnBadRecord::Stop => "stop",
-                OnBadRecord::Drop => "drop",
-            },
+            "on_bad_record": self.on_bad_record.as_str(),
             "table": {"format": self.table.format, "partition_by": self.table.settings.partition_by},
         });
         let digest = Sha256::digest(canonical(&form).as_bytes());

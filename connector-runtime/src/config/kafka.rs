@@ -8,7 +8,7 @@ use connector_api::ids::ConnectorName;
 
 use super::field::{Choice, Field};
 use super::librdkafka;
-use super::plan::{KafkaPlan, StartAt, TopicSelection};
+use super::plan::{KafkaPlan, OnLoss, StartAt, TopicSelection};
 use super::section::{Key, Section, key};
 use super::start_at;
 use super::topics;
@@ -43,8 +43,6 @@ pub(super) fn read(
     let properties = properties(&section);
     check_poll_interval(&section, revoke_timeout);
     let (mut properties, bootstrap_servers) = (properties?, bootstrap_servers?);
-    on_gap?;
-    on_topic_recreated?;
     let group_id = match properties.remove("group.id") {
         Some(id) => id.expose().clone(),
         None => format!("alluvium-{}", name?),
@@ -53,6 +51,8 @@ pub(super) fn read(
         bootstrap_servers,
         topics: topics?,
         start_at: start_at?,
+        on_gap: on_gap?,
+        on_topic_recreated: on_topic_recreated?,
         group_id,
         properties,
     })
@@ -97,25 +97,24 @@ fn start_at(section: &Section<'_>, topics: Option<&TopicSelection>) -> Option<St
     }
 }
 
-/// `on_gap`: what happens if retention has removed records that were not read yet: `stop` (default), with a message that says how much.
-fn on_gap(section: &Section<'_>) -> Option<()> {
-    stop_only(section, "on_gap")
+/// `on_gap`: what happens if retention has removed records that were not read yet: `stop` (default)
+/// with a message that says how much, or `continue` behind them; the commit then names the gap.
+fn on_gap(section: &Section<'_>) -> Option<OnLoss> {
+    on_loss(section, "on_gap")
 }
 
-/// `on_topic_recreated`: what happens if a topic was deleted and created again: `stop` (default), since its offsets begin anew.
-fn on_topic_recreated(section: &Section<'_>) -> Option<()> {
-    stop_only(section, "on_topic_recreated")
+/// `on_topic_recreated`: what happens if a topic was deleted and created again: `stop` (default),
+/// since its offsets begin anew, or `continue` with the new topic's first record.
+fn on_topic_recreated(section: &Section<'_>) -> Option<OnLoss> {
+    on_loss(section, "on_topic_recreated")
 }
 
-fn stop_only(section: &Section<'_>, key: &str) -> Option<()> {
-    const CHOICES: &[Choice<()>] = &[
-        Choice { word: "stop", means: Ok(()) },
-        Choice {
-            word: "continue",
-            means: Err("use `stop`, which is the default: the connector stops and says what to do"),
-        },
+fn on_loss(section: &Section<'_>, key: &str) -> Option<OnLoss> {
+    const CHOICES: &[Choice<OnLoss>] = &[
+        Choice { word: "stop", means: Ok(OnLoss::Stop) },
+        Choice { word: "continue", means: Ok(OnLoss::Continue) },
     ];
-    section.get(key).map_or(Some(()), |field| field.choice(CHOICES))
+    section.get(key).map_or(Some(OnLoss::Stop), |field| field.choice(CHOICES))
 }
 
 /// `properties`: any property of librdkafka, such as `security.protocol` or `group.id` (default:

@@ -47,8 +47,8 @@ use section::Key;
 
 pub use errors::{ConfigError, ConfigErrors, Position};
 pub use plan::{
-    ConnectorPlan, KafkaPlan, OnBadRecord, Owner, SchemaPlan, StartAt, TablePlan, TopicSelection,
-    WritePlan,
+    ConnectorPlan, KafkaPlan, OnBadRecord, OnLoss, Owner, SchemaPlan, StartAt, TablePlan,
+    TopicSelection, WritePlan,
 };
 
 /// The connectors that this program was linked with.
@@ -71,6 +71,7 @@ const SECTIONS: &[(&str, &[Key])] = &[
     ("schema.columns[]", columns::COLUMN_KEYS),
     ("table", table::KEYS),
     ("table.delta", table::FORMAT_KEYS),
+    ("dead_letters", table::DEAD_LETTERS_KEYS),
     ("write", write::KEYS),
 ];
 

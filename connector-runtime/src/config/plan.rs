@@ -58,6 +58,10 @@ pub struct KafkaPlan {
     pub topics: TopicSelection,
     /// Where to start in a topic partition that the table has never seen.
     pub start_at: StartAt,
+    /// What happens if retention has removed records that were not read yet.
+    pub on_gap: OnLoss,
+    /// What happens if a topic was deleted and created again.
+    pub on_topic_recreated: OnLoss,
     /// The consumer group: divides the topic partitions among workers, and is where lag tools look.
     pub group_id: String,
     /// Further properties for librdkafka, none of which the source sets itself. Any may be a credential.
@@ -124,11 +128,33 @@ pub struct WritePlan {
     pub file_size_bytes: u64,
 }
 
-/// What happens to a record that cannot become a row.
+/// What happens where Kafka no longer has what the table needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLoss {
+    /// The connector stops, and a person decides.
+    Stop,
+    /// It reads on from what is there, and the commit says what was passed over.
+    Continue,
+}
+
+/// What happens to a record that cannot become a row.
+#[derive(Debug, Clone)]
 pub enum OnBadRecord {
+    /// It becomes a row of this table.
+    DeadLetter(Arc<dyn Sink>),
     /// The connector stops in front of it.
     Stop,
     /// It is counted and left out.
     Drop,
+}
+
+impl OnBadRecord {
+    /// Its word in the configuration.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::DeadLetter(_) => "dead_letter",
+            Self::Stop => "stop",
+            Self::Drop => "drop",
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use connector_api::config::{Compression, Secret, SettingError, SinkFactory, TableSettings};
+use connector_api::sink::Sink;
 
 use super::columns;
 use super::field::Field;
@@ -21,6 +22,8 @@ pub(super) const KEYS: &[Key] = &[
     later("iceberg", "use `delta`"),
 ];
 pub(super) const FORMAT_KEYS: &[Key] = &[key("location"), key("partition_by"), key("properties")];
+
+pub(super) const DEAD_LETTERS_KEYS: &[Key] = &[key("location")];
 
 /// What a table is made of besides its own section.
 pub(super) struct Context<'a> {
@@ -60,6 +63,54 @@ pub(super) fn read(field: Field<'_>, context: &Context<'_>) -> Option<TablePlan>
     }
 }
 
+/// `dead_letters`: the table of records that cannot become rows. It has the format and the storage
+/// options of the connector's table, and lies beside it: `location` is by default the table's, with
+/// `_dead_letters` after it.
+pub(super) fn dead_letters(
+    root: &Field<'_>,
+    field: Option<Field<'_>>,
+    sinks: &[Arc<dyn SinkFactory>],
+    table: &TablePlan,
+) -> Option<Arc<dyn Sink>> {
+    let beside = format!("{}_dead_letters", table.settings.location.trim_end_matches('/'));
+    let section = match &field {
+        Some(field) => Some(Section::open(field.clone(), DEAD_LETTERS_KEYS)?),
+        None => None,
+    };
+    let location = match section.as_ref().and_then(|section| section.get("location")) {
+        Some(given) => location_at(&given)?,
+        None => beside,
+    };
+    if location.trim_end_matches('/') == table.settings.location.trim_end_matches('/') {
+        return section?.get("location")?.reject(
+            "dead letters cannot be in the connector's own table",
+            "choose another `location`",
+        );
+    }
+    let settings = TableSettings {
+        location,
+        partition_by: Vec::new(),
+        properties: BTreeMap::new(),
+        ..table.settings.clone()
+    };
+    let factory = sinks.iter().find(|sink| sink.format() == table.format)?;
+    match factory.sink(&settings) {
+        Ok(sink) => Some(sink),
+        Err(errors) => {
+            let at = field.as_ref().unwrap_or(root);
+            errors.iter().for_each(|error| {
+                at.report().add(
+                    &at.span(),
+                    "dead_letters.location",
+                    mask(&error.message, &root.child("table").unwrap_or_else(|| root.clone())),
+                    "see configs/reference.yaml for what a location may be",
+                );
+            });
+            None
+        }
+    }
+}
+
 /// `delta`: the table's format, one of those that this build has.
 fn format<'a, 's>(
     section: &Section<'a>,
@@ -87,7 +138,10 @@ fn format<'a, 's>(
 /// `location`: where the table is or is to be made: a path, `file:///path`, or `s3://bucket/prefix`.
 fn location(section: &Section<'_>) -> Option<String> {
     const HELP: &str = "say where the table is to be: `./data/clicks` or `s3://lake/bronze/clicks`";
-    let field = section.required("location", HELP)?;
+    location_at(&section.required("location", HELP)?)
+}
+
+fn location_at(field: &Field<'_>) -> Option<String> {
     let text = field.text("./data/clicks")?;
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     if let Some(later) =
@@ -205,10 +259,7 @@ fn report(table: &Field<'_>, error: &SettingError) {
         keys = if at.child(first).is_some() { rest } else { &[] };
         at = below;
     }
-    let mut message = error.message.clone();
-    for secret in secrets_of(table) {
-        message = message.replace(&secret, MASK);
-    }
+    let message = mask(&error.message, table);
     let path = format!("table.{}", error.key.join("."));
     at.report().add(
         &at.span(),
@@ -216,6 +267,10 @@ fn report(table: &Field<'_>, error: &SettingError) {
         message,
         "see configs/reference.yaml for what the table's keys may hold",
     );
+}
+
+fn mask(message: &str, around: &Field<'_>) -> String {
+    secrets_of(around).iter().fold(message.to_owned(), |text, secret| text.replace(secret, MASK))
 }
 
 /// What placeholders brought in, and the store's options: a factory does not know that it must not

@@ -1,6 +1,6 @@
 //! Work that the pipeline starts and goes on without: CPU work on blocking threads, I/O in tasks.
 //!
-//! The lane and the committer travel with the job that uses them, so two jobs can never use one at
+//! The lane and the tables travel with the job that uses them, so two jobs can never use one at
 //! the same time.
 
 use std::sync::Arc;
@@ -8,16 +8,18 @@ use std::sync::Arc;
 use connector_api::batch::TableSchema;
 use connector_api::decoded::Rejected;
 use connector_api::ids::TopicPartition;
-use connector_api::offsets::{OffsetCheckpoint, OffsetRange};
+use connector_api::offsets::{Offset, OffsetRange};
 use connector_api::outcome::{CommitError, CommitOutcome, TokenLookup};
-use connector_api::sink::{OpenTable, TableCommitter, TableWriter};
+use connector_api::sink::OpenTable;
 use connector_api::staged::{Accounting, StagedCommit, StagedFile};
 use connector_api::{Error, Result};
 use tokio::task::JoinSet;
 
+use crate::commit::settle::TableRole;
+use crate::commit::tables::{Checkpoints, Tables};
 use crate::config::ConnectorPlan;
-use crate::source::SourceBatch;
-use crate::write::{Lane, staging};
+use crate::source::{Question, SourceBatch, Tail, TopicWitness};
+use crate::write::{Lane, SealedFiles, staging};
 
 /// What came of a job.
 pub(super) enum Done {
@@ -32,22 +34,26 @@ pub(super) enum Done {
     Sealed {
         /// The lane comes back.
         lane: Box<Lane>,
-        /// The files to stage.
-        files: Result<Vec<Box<dyn TableWriter>>>,
+        /// What to stage.
+        sealed: Result<SealedFiles>,
     },
     /// The round's files are in the store.
     Staged {
         /// The round's number.
         round: u64,
-        /// The files.
-        files: Result<Vec<StagedFile>>,
+        /// The tables come back, if they were needed.
+        tables: Option<Tables>,
+        /// The files of the connector's table, and those of its dead letters.
+        files: Result<(Vec<StagedFile>, Vec<StagedFile>)>,
     },
     /// The table answered to a commit, or not.
     Committed {
         /// The round's number.
         round: u64,
-        /// The committer comes back.
-        committer: Box<dyn TableCommitter>,
+        /// The tables come back.
+        tables: Tables,
+        /// Which of them answered.
+        role: TableRole,
         /// The answer.
         answer: Result<CommitOutcome, CommitError>,
     },
@@ -55,17 +61,17 @@ pub(super) enum Done {
     Looked {
         /// The round's number.
         round: u64,
-        /// The committer comes back.
-        committer: Box<dyn TableCommitter>,
+        /// The tables come back.
+        tables: Tables,
         /// The answer.
         answer: Result<TokenLookup>,
     },
-    /// The table's offsets were read.
+    /// The tables' offsets were read.
     Checkpoint {
-        /// The committer comes back.
-        committer: Box<dyn TableCommitter>,
-        /// Where the table stands.
-        stored: Result<OffsetCheckpoint>,
+        /// The tables come back.
+        tables: Tables,
+        /// Where they stand.
+        stored: Result<Checkpoints>,
         /// What they were read for.
         purpose: Purpose,
     },
@@ -73,10 +79,8 @@ pub(super) enum Done {
     Tail {
         /// Where.
         topic_partition: TopicPartition,
-        /// The stretch.
-        range: OffsetRange,
-        /// True if it holds none.
-        empty: Result<bool>,
+        /// The stretch, if it holds none.
+        empty: Result<Option<OffsetRange>>,
     },
     /// The table was created, or somebody else's was opened.
     Created(Result<OpenTable>),
@@ -93,6 +97,15 @@ pub(super) enum Purpose {
     Elsewhere,
     /// To see what is in a table that we meant to create.
     Creation,
+}
+
+/// A batch whose turn it is.
+#[derive(Debug)]
+pub(super) struct NextBatch {
+    /// The records.
+    pub batch: SourceBatch,
+    /// Rejected records before this offset are in the dead-letter table already.
+    pub dead_letters_from: Offset,
 }
 
 /// What became of one batch.
@@ -131,7 +144,7 @@ impl Jobs {
     }
 
     /// Decodes and writes batches.
-    pub(super) fn process(&mut self, mut lane: Box<Lane>, batches: Vec<SourceBatch>) {
+    pub(super) fn process(&mut self, mut lane: Box<Lane>, batches: Vec<NextBatch>) {
         self.running.spawn_blocking(move || {
             let results = batches.iter().map(|batch| process_one(&mut lane, batch)).collect();
             Done::Processed { lane, results }
@@ -141,29 +154,63 @@ impl Jobs {
     /// Finishes the round's files.
     pub(super) fn seal(&mut self, mut lane: Box<Lane>) {
         self.running.spawn_blocking(move || {
-            let files = lane.seal();
-            Done::Sealed { lane, files }
+            let sealed = lane.seal();
+            Done::Sealed { lane, sealed }
         });
     }
 
-    /// Brings files into the store.
-    pub(super) fn stage(&mut self, round: u64, files: Vec<Box<dyn TableWriter>>) {
-        self.running
-            .spawn(async move { Done::Staged { round, files: staging::stage_all(files).await } });
+    /// Brings a round's content into the store. Dead letters need their table.
+    /// Meanwhile the brokers are asked if its topics are still the ones that it was read from.
+    pub(super) fn stage(
+        &mut self,
+        round: u64,
+        sealed: SealedFiles,
+        mut tables: Option<Tables>,
+        witness: Question,
+    ) {
+        self.running.spawn(async move {
+            let same_topics = tokio::task::spawn_blocking(move || witness.ask());
+            let dead_letters = async {
+                match &mut tables {
+                    Some(tables) if !sealed.dead_letters.is_empty() => {
+                        tables.stage_dead_letters(sealed.dead_letters).await
+                    }
+                    _ => Ok(Vec::new()),
+                }
+            };
+            let files =
+                futures::future::try_join(staging::stage_all(sealed.files), dead_letters).await;
+            let files = match same_topics.await {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(())) => files,
+                Err(e) => {
+                    Err(Error::internal("a question to the brokers did not end").with_source(e))
+                }
+            };
+            Done::Staged { round, tables, files }
+        });
     }
 
     /// Commits.
     pub(super) fn commit(
         &mut self,
         round: u64,
-        mut committer: Box<dyn TableCommitter>,
+        mut tables: Tables,
+        role: TableRole,
         commit: Arc<StagedCommit>,
     ) {
         self.running.spawn(async move {
             fail::fail_point!("w3_file_complete_unreferenced", |_| std::process::abort());
-            let answer = committer.commit(&commit).await;
-            fail::fail_point!("w4_commit_sent_no_answer", |_| std::process::abort());
-            Done::Committed { round, committer, answer }
+            let answer = tables.commit(role, &commit).await;
+            match role {
+                TableRole::Anchor => {
+                    fail::fail_point!("w4_commit_sent_no_answer", |_| std::process::abort());
+                }
+                TableRole::DeadLetters => {
+                    fail::fail_point!("dead_letters_without_anchor", |_| std::process::abort());
+                }
+            }
+            Done::Committed { round, tables, role, answer }
         });
     }
 
@@ -171,33 +218,29 @@ impl Jobs {
     pub(super) fn find(
         &mut self,
         round: u64,
-        mut committer: Box<dyn TableCommitter>,
+        mut tables: Tables,
+        role: TableRole,
         commit: Arc<StagedCommit>,
     ) {
         self.running.spawn(async move {
-            let answer = committer.find(&commit).await;
-            Done::Looked { round, committer, answer }
+            let answer = tables.find(role, &commit).await;
+            Done::Looked { round, tables, answer }
         });
     }
 
-    /// Reads the table's offsets.
-    pub(super) fn checkpoint(&mut self, mut committer: Box<dyn TableCommitter>, purpose: Purpose) {
+    /// Reads the tables' offsets.
+    pub(super) fn checkpoint(&mut self, mut tables: Tables, purpose: Purpose) {
         self.running.spawn(async move {
-            let stored = committer.checkpoint().await;
-            Done::Checkpoint { committer, stored, purpose }
+            let stored = tables.checkpoints().await;
+            Done::Checkpoint { tables, stored, purpose }
         });
     }
 
     /// Searches a stretch of a log for records.
-    pub(super) fn tail(
-        &mut self,
-        plan: Arc<ConnectorPlan>,
-        topic_partition: TopicPartition,
-        range: OffsetRange,
-    ) {
+    pub(super) fn tail(&mut self, witness: Arc<TopicWitness>, tail: Tail) {
         self.running.spawn_blocking(move || {
-            let empty = crate::source::holds_no_record(&plan.source, &topic_partition, range);
-            Done::Tail { topic_partition, range, empty }
+            let empty = crate::source::tail(&witness, &tail);
+            Done::Tail { topic_partition: tail.topic_partition, empty }
         });
     }
 
@@ -213,8 +256,9 @@ impl Jobs {
     }
 }
 
-fn process_one(lane: &mut Lane, batch: &SourceBatch) -> Result<BatchResult> {
-    let processed = lane.process(&batch.records)?;
+fn process_one(lane: &mut Lane, next: &NextBatch) -> Result<BatchResult> {
+    let batch = &next.batch;
+    let processed = lane.process(&batch.records, next.dead_letters_from)?;
     Ok(BatchResult {
         topic_partition: batch.records.topic_partition().clone(),
         range: batch.records.range(),

@@ -13,39 +13,40 @@
 //! Concurrency: not cancel-safe; it is driven to its end, and a dropped pipeline loses nothing,
 //! since the table alone says where to go on.
 
+mod ahead;
+mod assign;
+mod idle;
 mod jobs;
 pub mod partitions;
 mod revoke;
 mod table;
 mod until_end;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use connector_api::clock::{Clock, Moment};
 use connector_api::ids::{CommitToken, TopicPartition};
 use connector_api::invariants::violations;
 use connector_api::offsets::{OffsetCheckpoint, OffsetDelta};
-use connector_api::outcome::CommitError;
-use connector_api::sink::{OpenTable, TableCommitter, TableMaintenance};
-use connector_api::staged::Accounting;
-use connector_api::{Context, Error, Result, Retry};
+use connector_api::outcome::{CommitError, CommitOutcome};
+use connector_api::sink::{OpenTable, TableMaintenance};
+use connector_api::{Context, Error, Result};
 use tokio::sync::watch;
 
-use self::jobs::{BatchResult, Done, Jobs, Purpose};
+use self::ahead::{Ahead, Todo};
+use self::assign::Assigning;
+use self::jobs::{BatchResult, Done, Jobs, NextBatch, Purpose};
 use self::partitions::Partitions;
 use self::revoke::Revoking;
 use self::until_end::UntilEnd;
-use crate::commit::recover::{PartitionFacts, Recovery, recover};
 use crate::commit::round::{Action, CommitRound, Event, SealReason};
-use crate::commit::settle::Settle;
+use crate::commit::settle::TableRole;
+use crate::commit::tables::{Checkpoints, DeadLetterTable, Tables};
 use crate::config::{ConnectorPlan, OnBadRecord};
 use crate::observe::progress::Progress;
-use crate::source::{
-    AssignedPartition, Command, KafkaSource, SourceBatch, SourceEvent, Start, Topics,
-};
+use crate::source::{Command, KafkaSource, SourceBatch, SourceEvent, TopicWitness, Topics};
 use crate::write::{Lane, LaneSettings};
 
 /// Batches that one job of the lane takes at once.
@@ -80,8 +81,8 @@ pub struct Pipeline {
     jobs: Jobs,
     /// `None` while a job uses it, or while there is no table.
     lane: Option<Box<Lane>>,
-    /// `None` while a job uses it, or while there is no table.
-    committer: Option<Box<dyn TableCommitter>>,
+    /// `None` while a job uses them, or while there is no table.
+    tables: Option<Tables>,
     maintenance: Option<Arc<dyn TableMaintenance>>,
     table: Table,
     /// Batches that wait for the lane.
@@ -92,42 +93,32 @@ pub struct Pipeline {
     /// The round that is on its way into the table.
     ahead: Option<Ahead>,
     seal_due: Option<SealReason>,
+    /// How often a record of the collecting round was rejected, by the code of the cause.
+    causes: BTreeMap<&'static str, u64>,
     /// Counts dropped rounds: a job that was started before one brings nothing back.
     generation: u64,
     lane_generation: u64,
     assigning: Option<Assigning>,
+    /// The topic partitions that there were when the connector was started.
+    known_at_start: BTreeSet<TopicPartition>,
+    witness: Arc<TopicWitness>,
+    /// How often the table was ahead of us since the last rebalance.
+    fences: u32,
     /// The table is looked for.
     opening: bool,
     revoking: Option<Revoking>,
     until_end: Option<UntilEnd>,
+    /// The end of a silent topic partition is looked at.
+    looking: bool,
     leaving: bool,
     closed: bool,
-    warned_of_drops: BTreeSet<&'static str>,
+    warned_of: BTreeSet<&'static str>,
 }
 
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Pipeline({}, {:?})", self.settings.plan.name, self.partitions)
     }
-}
-
-/// A round that is sealed, with what is to be done for it next.
-struct Ahead {
-    round: CommitRound,
-    accounting: Accounting,
-    delta: OffsetDelta,
-    /// Waits for the committer.
-    todo: Option<Action>,
-    wake_at: Option<Moment>,
-    /// Answers to jobs carry it, so that a late one of a dropped round is not taken for this one's.
-    number: u64,
-}
-
-/// An assignment that waits for the table's offsets.
-struct Assigning {
-    partitions: Vec<AssignedPartition>,
-    asked: bool,
-    reply: SyncSender<Vec<Start>>,
 }
 
 #[derive(Debug)]
@@ -149,6 +140,7 @@ impl Pipeline {
         table: Option<OpenTable>,
         topics: &Topics,
     ) -> Result<Self> {
+        let witness = TopicWitness::new(&settings.plan.source)?;
         let until_end = settings.until_end.then(|| UntilEnd::new(topics));
         let round = new_round(&settings, 1);
         let mut pipeline = Self {
@@ -157,7 +149,7 @@ impl Pipeline {
             partitions: Partitions::default(),
             jobs: Jobs::default(),
             lane: None,
-            committer: None,
+            tables: None,
             maintenance: None,
             table: Table::Absent { since: None, records: 0 },
             queue: VecDeque::new(),
@@ -165,15 +157,20 @@ impl Pipeline {
             rounds: 1,
             ahead: None,
             seal_due: None,
+            causes: BTreeMap::new(),
             generation: 0,
             lane_generation: 0,
             assigning: None,
+            known_at_start: topics.iter().map(|topic| topic.topic_partition.clone()).collect(),
+            witness,
+            fences: 0,
             opening: false,
             revoking: None,
             until_end,
+            looking: false,
             leaving: false,
             closed: false,
-            warned_of_drops: BTreeSet::new(),
+            warned_of: BTreeSet::new(),
         };
         if let Some(table) = table {
             pipeline.adopt(table)?;
@@ -254,6 +251,7 @@ impl Pipeline {
         self.advance_ahead(now)?;
         self.advance_revoke(now)?;
         self.advance_until_end(now)?;
+        self.advance_idle(now);
         self.advance_collecting(now)
     }
 
@@ -275,45 +273,6 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Asks the table where to begin in the topic partitions of the waiting assignment. If there was
-    /// no table, another worker may have created it meanwhile.
-    fn advance_assignment(&mut self) -> Result<()> {
-        let Some(assigning) = self.assigning.as_mut().filter(|assigning| !assigning.asked) else {
-            return Ok(());
-        };
-        if let Table::Absent { .. } = self.table {
-            if !self.opening {
-                self.opening = true;
-                self.jobs.open(self.settings.plan.clone());
-            }
-        } else if let Some(committer) = self.committer.take() {
-            assigning.asked = true;
-            self.jobs.checkpoint(committer, Purpose::Assignment);
-        }
-        Ok(())
-    }
-
-    /// Does what the round ahead waits for.
-    fn advance_ahead(&mut self, now: Moment) -> Result<()> {
-        let Some(ahead) = &mut self.ahead else { return Ok(()) };
-        if ahead.wake_at.is_some_and(|at| at <= now) {
-            ahead.wake_at = None;
-            return self.ahead_event(Event::Wake);
-        }
-        let Some(todo) = ahead.todo.take() else { return Ok(()) };
-        let Some(committer) = self.committer.take() else {
-            ahead.todo = Some(todo);
-            return Ok(());
-        };
-        let round = ahead.number;
-        match todo {
-            Action::Commit(commit) => self.jobs.commit(round, committer, commit),
-            Action::Find(commit) => self.jobs.find(round, committer, commit),
-            _ => self.committer = Some(committer),
-        }
-        Ok(())
-    }
-
     /// Seals the collecting round if it is due and its turn has come, else feeds the lane.
     fn advance_collecting(&mut self, now: Moment) -> Result<()> {
         let plan = self.settings.plan.clone();
@@ -327,7 +286,7 @@ impl Pipeline {
             self.seal_due = (now.since(since) >= interval).then_some(SealReason::Interval);
         }
         let Some(mut lane) = self.lane.take() else { return Ok(()) };
-        if self.seal_due.is_none() && lane.encoded_bytes() >= plan.write.file_size_bytes {
+        if self.seal_due.is_none() && lane.bytes() >= plan.write.file_size_bytes {
             self.seal_due = Some(SealReason::Bytes);
         }
         match self.seal_due {
@@ -357,8 +316,8 @@ impl Pipeline {
     }
 
     /// The next batches that continue what was collected; others were read before a seek or a revoke.
-    fn next_batches(&mut self) -> Vec<SourceBatch> {
-        let mut following = std::collections::BTreeMap::new();
+    fn next_batches(&mut self) -> Vec<NextBatch> {
+        let mut following = BTreeMap::new();
         let mut batches = Vec::new();
         while batches.len() < BATCHES_PER_JOB
             && let Some(batch) = self.queue.pop_front()
@@ -370,7 +329,8 @@ impl Pipeline {
             };
             if continues && !self.is_past_end(topic_partition, range.start()) {
                 following.insert(topic_partition.clone(), (batch.epoch, range.end()));
-                batches.push(batch);
+                let dead_letters_from = self.partitions.dead_letters_from(topic_partition);
+                batches.push(NextBatch { batch, dead_letters_from });
             }
         }
         batches
@@ -392,6 +352,8 @@ impl Pipeline {
                     todo: None,
                     wake_at: None,
                     number: self.rounds,
+                    dead_letters: OffsetDelta::default(),
+                    causes: std::mem::take(&mut self.causes),
                 });
                 self.lane_generation = self.generation;
                 self.jobs.seal(lane);
@@ -442,23 +404,27 @@ impl Pipeline {
                 let results = results?;
                 if current { self.collect(results) } else { Ok(()) }
             }
-            Done::Sealed { lane, files } => {
+            Done::Sealed { lane, sealed } => {
                 let current = self.take_back(lane);
-                let files = files?;
-                if current {
-                    self.jobs.stage(self.ahead_number(), files);
+                let sealed = sealed?;
+                if let Some(ahead) = self.ahead.as_mut().filter(|_| current) {
+                    ahead.todo = Some(Todo::Stage(sealed));
                 }
                 Ok(())
             }
-            Done::Staged { round, files } => self.answer(
-                round,
-                match files {
-                    Ok(files) => Event::Staged(files),
-                    Err(error) => Event::StagingFailed(error),
-                },
-            ),
-            Done::Committed { round, committer, answer } => {
-                self.committer = Some(committer);
+            Done::Staged { round, tables, files } => {
+                if tables.is_some() {
+                    self.tables = tables;
+                }
+                self.on_staged(round, files)
+            }
+            Done::Committed { round, tables, role, answer } => {
+                if let (TableRole::DeadLetters, Ok(CommitOutcome::Committed(receipt))) =
+                    (role, &answer)
+                {
+                    self.nudge_maintenance(tables.dead_letter_maintenance(), receipt.version);
+                }
+                self.tables = Some(tables);
                 let connector = &self.settings.plan.name;
                 let event = match answer {
                     Ok(outcome) => Event::Answered(outcome),
@@ -473,26 +439,24 @@ impl Pipeline {
                 };
                 self.answer(round, event)
             }
-            Done::Looked { round, committer, answer } => {
-                self.committer = Some(committer);
+            Done::Looked { round, tables, answer } => {
+                self.tables = Some(tables);
                 let event = match answer {
                     Ok(lookup) => Event::Looked(lookup),
                     Err(error) => Event::LookupFailed(error),
                 };
                 self.answer(round, event)
             }
-            Done::Checkpoint { committer, stored, purpose } => {
-                self.committer = Some(committer);
+            Done::Checkpoint { tables, stored, purpose } => {
+                self.tables = Some(tables);
                 let stored = stored.context(|| "failed to read the table's offsets")?;
                 match purpose {
                     Purpose::Assignment => self.assign(&stored),
-                    Purpose::Elsewhere => self.on_elsewhere(&stored),
-                    Purpose::Creation => self.on_first_checkpoint(&stored),
+                    Purpose::Elsewhere => self.on_elsewhere(&stored.anchor),
+                    Purpose::Creation => self.on_first_checkpoint(&stored.anchor),
                 }
             }
-            Done::Tail { topic_partition, range, empty } => {
-                self.on_tail(&topic_partition, range, empty)
-            }
+            Done::Tail { topic_partition, empty } => self.on_tail(&topic_partition, empty),
             Done::Created(table) => {
                 self.adopt(table?)?;
                 self.check_creation();
@@ -504,7 +468,7 @@ impl Pipeline {
                     // By `create` we may have got there first.
                     _ if !matches!(self.table, Table::Absent { .. }) => Ok(()),
                     Some(table) => self.adopt(table),
-                    None => self.assign(&OffsetCheckpoint::default()),
+                    None => self.assign(&Checkpoints::default()),
                 }
             }
         }
@@ -513,8 +477,8 @@ impl Pipeline {
     /// If another worker was first to create the table, it may have committed records already that
     /// we have begun to read. Asks the table before anything is committed there.
     fn check_creation(&mut self) {
-        if let Some(committer) = self.committer.take() {
-            self.jobs.checkpoint(committer, Purpose::Creation);
+        if let Some(tables) = self.tables.take() {
+            self.jobs.checkpoint(tables, Purpose::Creation);
         }
     }
 
@@ -544,71 +508,25 @@ impl Pipeline {
         let settings = LaneSettings {
             schema: table.schema,
             file_bytes_target: plan.write.file_size_bytes,
+            connector: plan.name.clone(),
+            keeps_dead_letters: matches!(plan.on_bad_record, OnBadRecord::DeadLetter(_)),
             run: self.settings.run.clone(),
             clock: self.settings.clock.clone(),
         };
+        let dead_letters = match &plan.on_bad_record {
+            OnBadRecord::DeadLetter(sink) => Some(DeadLetterTable::new(
+                sink.clone(),
+                plan.name.clone(),
+                &self.settings.run,
+                self.settings.clock.clone(),
+            )),
+            OnBadRecord::Stop | OnBadRecord::Drop => None,
+        };
         self.lane = Some(Box::new(Lane::new(decoder, table.writers, settings)));
-        self.committer = Some(table.committer);
+        self.tables = Some(Tables { anchor: table.committer, dead_letters });
         self.maintenance = table.maintenance;
         self.table = Table::Open;
         Ok(())
-    }
-
-    /// Decides where to begin in the topic partitions of the waiting assignment.
-    fn assign(&mut self, stored: &OffsetCheckpoint) -> Result<()> {
-        let Some(Assigning { partitions, reply, .. }) = self.assigning.take() else {
-            return Ok(());
-        };
-        let now = self.now();
-        let starts = partitions
-            .into_iter()
-            .map(|assigned| self.begin(assigned, stored, now))
-            .collect::<Result<Vec<Start>>>()?;
-        if let Some(first) = starts.first() {
-            tracing::info!(
-                connector = %self.settings.plan.name,
-                topic_partitions = starts.len(),
-                first = %first.topic_partition,
-                offset = first.offset.get(),
-                "topic partitions assigned"
-            );
-        }
-        if reply.send(starts).is_err() {
-            tracing::debug!("the source did not wait for its start offsets");
-        }
-        Ok(())
-    }
-
-    fn begin(
-        &mut self,
-        assigned: AssignedPartition,
-        stored: &OffsetCheckpoint,
-        now: Moment,
-    ) -> Result<Start> {
-        let AssignedPartition { topic_partition, log_start, log_end, at_timestamp } = assigned;
-        let [ours, without_id] = identities(&topic_partition);
-        let next = stored.next(&ours);
-        if next.is_none() && ours != without_id && stored.next(&without_id).is_some() {
-            return Err(Error::decision(format!(
-                "the table knows {topic_partition} from a broker that gave no topic ids, and this one does: \
-                 whether it is the same topic cannot be told"
-            )));
-        }
-        let facts = PartitionFacts { stored: next, log_start, log_end, at_timestamp };
-        let start_at = &self.settings.plan.source.start_at;
-        match recover(&facts, start_at, &topic_partition.topic, topic_partition.partition) {
-            Recovery::Resume(at) => Ok(self.partitions.take(topic_partition, at, false, now)),
-            Recovery::Begin(at) => Ok(self.partitions.take(topic_partition, at, true, now)),
-            Recovery::Gap { stored, log_start } => Err(Error::decision(format!(
-                "{topic_partition}: the table stands at offset {stored}, and Kafka's first record is {log_start}: \
-                 {} offsets were removed before they were read. Nothing was skipped",
-                log_start.get() - stored.get()
-            ))),
-            Recovery::BeyondEnd { stored, log_end } => Err(Error::decision(format!(
-                "{topic_partition}: the table stands at offset {stored}, and Kafka's log ends at {log_end}: \
-                 the topic is not the one that the table was filled from"
-            ))),
-        }
     }
 
     /// Accounts for batches that are written into the round's files.
@@ -628,103 +546,29 @@ impl Pipeline {
 
     fn judge_rejected(&mut self, result: &BatchResult) -> Result<()> {
         let Some(rejected) = result.rejected.first() else { return Ok(()) };
-        if self.settings.plan.on_bad_record == OnBadRecord::Stop {
-            return Err(Error::user(format!(
-                "record at {} cannot become a row: {}; \
-                 correct the producer or the schema, or set `on_bad_record: drop` to leave such records out",
-                rejected.origin, rejected.cause
-            )));
-        }
+        let what = match self.settings.plan.on_bad_record {
+            OnBadRecord::Stop => {
+                return Err(Error::user(format!(
+                    "record at {} cannot become a row: {}; correct the producer or the schema, or set \
+                     `on_bad_record: dead_letter` to keep such records in a table of their own",
+                    rejected.origin, rejected.cause
+                )));
+            }
+            OnBadRecord::DeadLetter(_) => "dead letter",
+            OnBadRecord::Drop => "record dropped",
+        };
         for rejected in &result.rejected {
-            if self.warned_of_drops.insert(rejected.cause.code) {
+            *self.causes.entry(rejected.cause.code).or_default() += 1;
+            if self.warned_of.insert(rejected.cause.code) {
                 tracing::warn!(
                     connector = %self.settings.plan.name,
                     origin = %rejected.origin,
                     cause = %rejected.cause,
-                    "record dropped (further ones of this cause are only counted)"
+                    "{what} (further ones of this cause are only counted)"
                 );
             }
         }
         Ok(())
-    }
-
-    // ---- The round ahead ---------------------------------------------------------------------
-
-    fn ahead_number(&self) -> u64 {
-        self.ahead.as_ref().map_or(0, |ahead| ahead.number)
-    }
-
-    /// Takes the answer to a job of a round; that of a dropped round changes nothing.
-    fn answer(&mut self, round: u64, event: Event) -> Result<()> {
-        if round == self.ahead_number() { self.ahead_event(event) } else { Ok(()) }
-    }
-
-    /// Feeds an event to the round ahead and does what follows.
-    fn ahead_event(&mut self, event: Event) -> Result<()> {
-        let now = self.now();
-        let Some(ahead) = &mut self.ahead else { return Ok(()) };
-        let action = ahead.round.on(event, now);
-        match action {
-            None => Ok(()),
-            Some(Action::End(end)) => self.end(end),
-            Some(Action::WakeAt(at)) => {
-                ahead.wake_at = Some(at);
-                Ok(())
-            }
-            Some(todo) => {
-                if let Action::Commit(commit) = &todo {
-                    connector_api::check_invariant!(
-                        Fn1,
-                        self.partitions.may_commit(commit.delta(), &BTreeSet::new()),
-                        "commit {} names topic partitions that were handed back",
-                        commit.token()
-                    );
-                }
-                ahead.todo = Some(todo);
-                Ok(())
-            }
-        }
-    }
-
-    /// Ends the round ahead.
-    fn end(&mut self, end: Settle) -> Result<()> {
-        let Some(ahead) = self.ahead.take() else { return Ok(()) };
-        match end {
-            Settle::Settled(receipt) => {
-                fail::fail_point!("w5_committed_not_settled", |_| std::process::abort());
-                let positions = self.partitions.settled(&ahead.delta);
-                let offsets = ahead.delta.iter().map(|(_, range)| range.len()).sum();
-                self.settings.progress.settled(&ahead.accounting, offsets);
-                tracing::info!(
-                    connector = %self.settings.plan.name,
-                    version = receipt.version,
-                    rows = ahead.accounting.written,
-                    rejected = ahead.accounting.rejected,
-                    tombstones = ahead.accounting.tombstones,
-                    "round settled"
-                );
-                // Advice may be left out; the room is for what must be heard.
-                if self.source.commands.capacity() > self.source.commands.max_capacity() / 2 {
-                    self.command(Command::NoteGroupOffsets(positions));
-                }
-                self.nudge_maintenance(receipt.version);
-                Ok(())
-            }
-            Settle::Reseek { stored, why } => {
-                tracing::warn!(
-                    connector = %self.settings.plan.name,
-                    why,
-                    dropped = %ahead.delta,
-                    "round dropped, reading again from where the table stands"
-                );
-                self.drop_rounds(&stored);
-                Ok(())
-            }
-            Settle::Reopen(conflict) => {
-                Err(Error::external(conflict.to_string()).with_retry(Retry::AfterRefresh))
-            }
-            Settle::Stop(error) => Err(error),
-        }
     }
 
     /// Drops both rounds and reads again from where the table stands.
@@ -740,6 +584,7 @@ impl Pipeline {
         self.seal_due = None;
         self.rounds += 1;
         self.round = new_round(&self.settings, self.rounds);
+        self.causes.clear();
         self.queue.clear();
         self.recount_sample();
         if let Some(lane) = &mut self.lane {
@@ -759,33 +604,9 @@ impl Pipeline {
             *since = since.filter(|_| *records > 0);
         }
     }
-
-    fn nudge_maintenance(&self, version: u64) {
-        let Some(maintenance) = self.maintenance.clone() else { return };
-        let connector = self.settings.plan.name.clone();
-        tokio::spawn(async move {
-            match maintenance.reconcile(version).await {
-                Ok(Some(done)) => tracing::info!(%connector, done, "table maintained"),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(%connector, %error, "the table was not maintained, tried again later")
-                }
-            }
-        });
-    }
 }
 
 fn new_round(settings: &PipelineSettings, number: u64) -> CommitRound {
     let token = CommitToken(format!("{}-{number}", settings.run));
     CommitRound::new(token, settings.plan.fingerprint())
-}
-
-/// The identities under which a table may know a topic partition: its own, and the one that it
-/// would have at a broker without topic ids.
-fn identities(topic_partition: &TopicPartition) -> [TopicPartition; 2] {
-    let without_id = TopicPartition {
-        topic_id: connector_api::ids::TopicId::Unavailable,
-        ..topic_partition.clone()
-    };
-    [topic_partition.clone(), without_id]
 }

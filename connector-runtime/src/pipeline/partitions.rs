@@ -5,13 +5,17 @@
 //! | `settled` | a round with the topic partition is in the table |
 //! | `next` | a batch was collected into a round |
 //! | both back to the table's | a round was dropped |
+//! | `dead_letters` | dead letters of the topic partition are in their table |
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use connector_api::clock::Moment;
 use connector_api::ids::TopicPartition;
 use connector_api::offsets::{Offset, OffsetCheckpoint, OffsetDelta, OffsetRange};
+use connector_api::staged::StagedFile;
+use connector_api::{Error, Result};
 
+use crate::commit::round::StagedDeadLetters;
 use crate::source::Start;
 
 /// One topic partition that this worker reads.
@@ -25,6 +29,8 @@ pub struct Partition {
     pub next: Offset,
     /// Where a start position was decided, until the table has seen the topic partition.
     pub begin: Option<Offset>,
+    /// Where the dead-letter table stands, if it has ever seen the topic partition.
+    pub dead_letters: Option<Offset>,
     /// When the last batch came.
     pub seen: Moment,
 }
@@ -51,6 +57,7 @@ impl Partitions {
             settled: at,
             next: at,
             begin: new.then_some(at),
+            dead_letters: None,
             seen: now,
         };
         self.owned.insert(topic_partition.clone(), partition);
@@ -127,6 +134,54 @@ impl Partitions {
             });
         }
         starts
+    }
+
+    /// Rejected records of a topic partition before this offset are in the dead-letter table already.
+    pub fn dead_letters_from(&self, topic_partition: &TopicPartition) -> Offset {
+        let stored = self.owned.get(topic_partition).and_then(|partition| partition.dead_letters);
+        stored.unwrap_or(Offset::ZERO)
+    }
+
+    /// Takes over where the dead-letter table stands.
+    pub fn dead_letters_stored(&mut self, stored: &OffsetCheckpoint) {
+        for (topic_partition, next) in stored.iter() {
+            if let Some(partition) = self.owned.get_mut(topic_partition) {
+                partition.dead_letters = Some(next);
+            }
+        }
+    }
+
+    /// Notes that dead letters are in their table.
+    pub fn dead_letters_settled(&mut self, delta: &OffsetDelta) {
+        self.dead_letters_stored(
+            &delta.iter().map(|(tp, range)| (tp.clone(), range.end())).collect(),
+        );
+    }
+
+    /// Joins the staged dead letters of a round with what they account for in their table: all
+    /// offsets of their topic partitions from where it stands to the end of the round.
+    pub fn dead_letters(
+        &self,
+        files: Vec<StagedFile>,
+        round: &OffsetDelta,
+    ) -> Result<StagedDeadLetters> {
+        let mut delta = OffsetDelta::default();
+        let mut new_topic_partitions = BTreeSet::new();
+        let named: BTreeSet<_> = files.iter().flat_map(|f| f.delta.topic_partitions()).collect();
+        for topic_partition in named {
+            let lost = || Error::internal(format!("dead letters of {topic_partition} came late"));
+            let of_round = round.range(topic_partition).ok_or_else(lost)?;
+            let stored = self.owned.get(topic_partition).and_then(|p| p.dead_letters);
+            if stored.is_none() {
+                new_topic_partitions.insert(topic_partition.clone());
+            }
+            let start = stored.unwrap_or(of_round.start());
+            let range = OffsetRange::new(start, of_round.end()).ok_or_else(lost)?;
+            delta.append(topic_partition, range).map_err(|e| {
+                Error::internal("dead letters do not continue their table").with_source(e)
+            })?;
+        }
+        Ok(StagedDeadLetters { files, delta, new_topic_partitions })
     }
 
     /// Jumps over a range that is known to hold no record, and says where to read on.

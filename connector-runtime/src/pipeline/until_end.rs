@@ -6,16 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use connector_api::Result;
 use connector_api::clock::Moment;
 use connector_api::ids::TopicPartition;
-use connector_api::offsets::{Offset, OffsetCheckpoint, OffsetRange};
-use connector_api::staged::Accounting;
-use connector_api::{Error, Result};
+use connector_api::offsets::{Offset, OffsetCheckpoint};
 
 use super::jobs::Purpose;
 use super::{Pipeline, Table};
 use crate::commit::round::SealReason;
-use crate::source::{Command, Topics};
+use crate::source::{Tail, Topics};
 
 /// A topic partition that brings nothing for this long is asked whether there is anything left.
 const IDLE: Duration = Duration::from_secs(1);
@@ -83,8 +82,11 @@ impl Pipeline {
                     if now.since(partition.seen) >= IDLE
                         && !until_end.asked.contains(topic_partition)
                     {
-                        idle = OffsetRange::new(partition.next, end)
-                            .map(|r| (topic_partition.clone(), r));
+                        idle = Some(Tail {
+                            topic_partition: topic_partition.clone(),
+                            next: partition.next,
+                            end: Some(end),
+                        });
                     }
                 }
                 Some(_) => {}
@@ -94,9 +96,9 @@ impl Pipeline {
             self.leave();
             return Ok(());
         }
-        if let Some((topic_partition, range)) = idle {
-            until_end.asked.insert(topic_partition.clone());
-            self.jobs.tail(self.settings.plan.clone(), topic_partition, range);
+        if let Some(tail) = idle {
+            until_end.asked.insert(tail.topic_partition.clone());
+            self.jobs.tail(self.witness.clone(), tail);
         }
         if read && matches!(self.table, Table::Open) && self.round.collecting_since().is_some() {
             self.seal_due.get_or_insert(SealReason::End);
@@ -127,42 +129,21 @@ impl Pipeline {
                 self.opening = true;
                 self.jobs.open(self.settings.plan.clone());
             }
-        } else if let Some(committer) = self.committer.take() {
-            self.jobs.checkpoint(committer, Purpose::Elsewhere);
+        } else if let Some(tables) = self.tables.take() {
+            self.jobs.checkpoint(tables, Purpose::Elsewhere);
+        }
+    }
+
+    /// A topic partition was looked at and may be asked about again.
+    pub(super) fn asked(&mut self, topic_partition: &TopicPartition) {
+        if let Some(until_end) = &mut self.until_end {
+            until_end.asked.remove(topic_partition);
         }
     }
 
     pub(super) fn on_elsewhere(&mut self, stored: &OffsetCheckpoint) -> Result<()> {
         if let Some(until_end) = &mut self.until_end {
             until_end.note(stored);
-        }
-        Ok(())
-    }
-
-    /// Moves over the end of a log that holds no record: markers of transactions, compacted records.
-    pub(super) fn on_tail(
-        &mut self,
-        topic_partition: &TopicPartition,
-        range: OffsetRange,
-        empty: Result<bool>,
-    ) -> Result<()> {
-        if let Some(until_end) = &mut self.until_end {
-            until_end.asked.remove(topic_partition);
-        }
-        let now = self.now();
-        let still = self.partitions.get(topic_partition).is_some_and(|p| p.next == range.start());
-        // What the lane works on may begin in this stretch, and end behind it.
-        let in_lane = matches!(self.table, Table::Open) && self.lane.is_none();
-        if !still || in_lane || !empty? {
-            // Not asked again before it was idle for a while again.
-            self.partitions.saw(topic_partition, now);
-            return Ok(());
-        }
-        if let Some((start, new)) = self.partitions.skip(topic_partition, range.end(), now) {
-            self.round.collect(topic_partition, range, Accounting::default(), new, now).map_err(
-                |e| Error::internal("the end of a log does not continue the round").with_source(e),
-            )?;
-            self.command(Command::Seek(vec![start]));
         }
         Ok(())
     }

@@ -8,20 +8,22 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use connector_api::clock::{Clock, Moment};
 use connector_api::ids::TopicPartition;
 use connector_api::offsets::Offset;
-use connector_api::{Error, Result};
+use connector_api::record::Header;
+use connector_api::{Error, Result, Retry};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::mpsc;
 
 use super::client::{Reports, consumer_config};
 use super::rebalance::{ASK_TIMEOUT, Context, describe, note_group_offsets};
-use super::{AssignedPartition, ByteGauge, Command, SourceBatch, SourceEvent, Start};
-use crate::config::{ConnectorPlan, KafkaPlan, TopicSelection};
+use super::{AssignedPartition, ByteGauge, Command, SourceBatch, SourceEvent, Start, witness};
+use crate::config::{ConnectorPlan, KafkaPlan, OnBadRecord, OnLoss, TopicSelection};
 
 /// A batch is handed over when it has this many bytes,
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -81,7 +83,9 @@ impl KafkaSource {
             events: sender,
             owned: Default::default(),
             reports: Reports::default(),
-            start_at: plan.source.start_at.clone(),
+            plan: plan.source.clone(),
+            keeps_envelopes: matches!(plan.on_bad_record, OnBadRecord::DeadLetter(_)),
+            clock: clock.clone(),
             revoke_timeout: plan.write.revoke_timeout,
             paused: Default::default(),
         };
@@ -91,7 +95,7 @@ impl KafkaSource {
             })?;
         let prepared = Prepared { consumer, plan: plan.source.clone(), events, clock };
         let names = prepared.topic_partitions()?;
-        let topics = describe(&prepared.consumer, &names, &plan.source.start_at)?;
+        let topics = describe(&prepared.consumer, &names, &plan.source)?;
         Ok((prepared, topics))
     }
 
@@ -333,7 +337,9 @@ impl Poller {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Seek(starts) => self.seek(starts),
-            Command::NoteGroupOffsets(positions) => note_group_offsets(&self.consumer, &positions),
+            Command::NoteGroupOffsets(positions) => {
+                note_group_offsets(&self.consumer, &positions, self.clock.wall_ms());
+            }
             Command::Leave => {}
         }
     }
@@ -358,8 +364,7 @@ impl Poller {
                 tracing::error!(%error, "a topic partition cannot be sought");
             }
             owned.epoch = start.epoch;
-            owned.records =
-                connector_api::record::RawRecordsBuilder::new(start.topic_partition, start.offset);
+            owned.records = self.consumer.context().builder(&start);
         }
         if list.count() == 0 {
             return;
@@ -405,6 +410,13 @@ impl Poller {
 
     /// Says which position Kafka no longer has, and what it has.
     fn out_of_range(&self) -> Error {
+        let context = self.consumer.context();
+        let identities: Vec<TopicPartition> =
+            context.owned().iter().map(|owned| owned.topic_partition.clone()).collect();
+        if let Err(error) = witness::same_topics(self.consumer.client(), identities, &context.plan)
+        {
+            return error;
+        }
         let owned = self.consumer.context().owned();
         let mut found = Vec::new();
         for owned in owned.iter() {
@@ -420,11 +432,16 @@ impl Poller {
                 Err(error) => found.push(format!("{topic}-{partition}: {error}")),
             }
         }
-        Error::decision(format!(
+        let message = format!(
             "Kafka no longer has records that the table does not have ({}). They were removed by retention, \
              or the topic was emptied. Nothing was skipped",
             found.join("; ")
-        ))
+        );
+        // By a new start the assignment decides, which knows the table.
+        match context.plan.on_gap {
+            OnLoss::Stop => Error::decision(message),
+            OnLoss::Continue => Error::external(message).with_retry(Retry::AfterRefresh),
+        }
     }
 
     /// Closes the consumer: it revokes everything, and the callback waits for the pipeline's last
@@ -457,5 +474,21 @@ fn append(
     }
     let Some(offset) = Offset::new(message.offset()) else { return false };
     let timestamp = message.timestamp().to_millis().unwrap_or(-1);
-    owned[*last].records.push(offset, timestamp, message.payload())
+    let records = &mut owned[*last].records;
+    if !records.push(offset, timestamp, message.payload()) {
+        return false;
+    }
+    if records.keeps_envelopes() {
+        records.envelope(message.key(), headers(message));
+    }
+    true
+}
+
+fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
+    let Some(headers) = message.headers() else { return Vec::new() };
+    let owned = |header: rdkafka::message::Header<'_, &[u8]>| Header {
+        key: header.key.to_owned(),
+        value: header.value.map(Bytes::copy_from_slice),
+    };
+    headers.iter().map(owned).collect()
 }

@@ -10,6 +10,7 @@ mod kafka;
 mod rebalance;
 mod tail;
 mod topic_id;
+mod witness;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +22,8 @@ use connector_api::offsets::{Offset, OffsetCheckpoint};
 use connector_api::record::RawRecords;
 
 pub use kafka::{KafkaSource, Prepared, Topics};
-pub use tail::holds_no_record;
+pub use tail::{Tail, tail};
+pub use witness::{Question, TopicWitness};
 
 /// Records of one topic partition, from one turn of owning it.
 #[derive(Debug)]
@@ -70,6 +72,20 @@ pub struct AssignedPartition {
     pub log_end: Offset,
     /// The first offset at the configured start timestamp, if there is one of both.
     pub at_timestamp: Option<Offset>,
+    /// What was noted down for the group.
+    pub noted: Option<Noted>,
+    /// When the first record that Kafka still has was made, where it was worth a look: milliseconds
+    /// since 1970 UTC.
+    pub log_start_ms: Option<i64>,
+}
+
+/// A position that was noted down for the group after a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// The next offset.
+    pub next: Offset,
+    /// When it was noted, if that was us: milliseconds since 1970 UTC.
+    pub wall_ms: Option<i64>,
 }
 
 /// Where to read a topic partition from.

@@ -8,11 +8,12 @@
 //! although another member owns the topic partitions already. Only the table's compare-and-swap
 //! tells.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use connector_api::clock::Clock;
 use connector_api::ids::TopicPartition;
 use connector_api::offsets::{Offset, OffsetCheckpoint};
 use connector_api::record::RawRecordsBuilder;
@@ -21,14 +22,14 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 
 use super::client::Reports;
 use super::topic_id::topic_id;
-use super::{AssignedPartition, SourceEvent, Start};
-use crate::config::StartAt;
+use super::{AssignedPartition, Noted, SourceEvent, Start, tail};
+use crate::config::{KafkaPlan, StartAt};
 
 /// How long one question to the brokers may take.
 pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,7 +50,10 @@ pub(super) struct Context {
     pub(super) events: mpsc::Sender<SourceEvent>,
     pub(super) owned: Mutex<Vec<Owned>>,
     pub(super) reports: Reports,
-    pub(super) start_at: StartAt,
+    pub(super) plan: KafkaPlan,
+    /// Keys and headers are wanted too.
+    pub(super) keeps_envelopes: bool,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) revoke_timeout: Duration,
     /// Reading is paused. librdkafka keeps that with a topic partition, also while it is not ours.
     pub(super) paused: AtomicBool,
@@ -88,6 +92,12 @@ impl Context {
         self.owned.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Collects the records of a topic partition from a start on.
+    pub(super) fn builder(&self, start: &Start) -> RawRecordsBuilder {
+        let builder = RawRecordsBuilder::new(start.topic_partition.clone(), start.offset);
+        if self.keeps_envelopes { builder.with_envelopes() } else { builder }
+    }
+
     /// Sends an event; if the pipeline is gone, so is everything that the event could have changed.
     pub(super) fn send(&self, event: SourceEvent) {
         if self.events.blocking_send(event).is_err() {
@@ -122,7 +132,7 @@ impl Context {
         }
         self.owned().extend(starts.into_iter().map(|start| Owned {
             epoch: start.epoch,
-            records: RawRecordsBuilder::new(start.topic_partition.clone(), start.offset),
+            records: self.builder(&start),
             topic_partition: start.topic_partition,
         }));
         Ok(())
@@ -160,7 +170,7 @@ impl Context {
     ) -> Result<Vec<AssignedPartition>> {
         let names: Vec<(String, i32)> =
             list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
-        describe(consumer, &names, &self.start_at)
+        describe(consumer, &names, &self.plan)
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<()> {
@@ -178,7 +188,9 @@ impl Context {
             self.send(SourceEvent::Revoked { partitions: revoked, lost, reply });
             // Twice the time-out: the pipeline itself drops the round after one.
             match answer.recv_timeout(self.revoke_timeout * 2) {
-                Ok(positions) if !lost => note_group_offsets(consumer, &positions),
+                Ok(positions) if !lost => {
+                    note_group_offsets(consumer, &positions, self.clock.wall_ms());
+                }
                 Ok(_) | Err(RecvTimeoutError::Disconnected) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     tracing::warn!(
@@ -214,17 +226,16 @@ fn give_assignment(consumer: &BaseConsumer<Context>, list: &TopicPartitionList) 
 pub(super) fn describe(
     consumer: &BaseConsumer<Context>,
     partitions: &[(String, i32)],
-    start_at: &StartAt,
+    plan: &KafkaPlan,
 ) -> Result<Vec<AssignedPartition>> {
+    let noted = group_offsets(consumer, partitions)?;
     let mut ids = std::collections::BTreeMap::new();
     let mut described = Vec::with_capacity(partitions.len());
     for (topic, partition) in partitions {
         let topic_id = match ids.get(topic) {
             Some(id) => Clone::clone(id),
             None => {
-                // SAFETY: the consumer, and with it its handle, outlives the call.
-                #[allow(unsafe_code, reason = "docs/decisions/003-unsafe-for-topic-ids.md")]
-                let id = unsafe { topic_id(consumer.client().native_ptr(), topic, ASK_TIMEOUT) }?;
+                let id = topic_id(consumer.client(), topic, ASK_TIMEOUT)?;
                 ids.insert(topic.clone(), id.clone());
                 id
             }
@@ -235,21 +246,31 @@ pub(super) fn describe(
         };
         let (start, end) =
             consumer.fetch_watermarks(topic, *partition, ASK_TIMEOUT).map_err(failed)?;
-        let at_timestamp = match start_at {
+        let at_timestamp = match plan.start_at {
             StartAt::Timestamp { ms } => {
-                at_timestamp(consumer, topic, *partition, *ms).map_err(failed)?
+                at_timestamp(consumer, topic, *partition, ms).map_err(failed)?
+            }
+            _ => None,
+        };
+        let topic_partition =
+            TopicPartition { topic: topic.as_str().into(), topic_id, partition: *partition };
+        let noted = noted
+            .find_partition(topic, *partition)
+            .and_then(|note| read_note(&note, &topic_partition));
+        let log_start = Offset::new(start).unwrap_or(Offset::ZERO);
+        let log_start_ms = match &noted {
+            Some(noted) if noted.next < log_start => {
+                tail::first_record_ms(plan, &topic_partition, log_start)
             }
             _ => None,
         };
         described.push(AssignedPartition {
-            topic_partition: TopicPartition {
-                topic: topic.as_str().into(),
-                topic_id,
-                partition: *partition,
-            },
-            log_start: Offset::new(start).unwrap_or(Offset::ZERO),
+            topic_partition,
+            log_start,
             log_end: Offset::new(end).unwrap_or(Offset::ZERO),
             at_timestamp,
+            noted,
+            log_start_ms,
         });
     }
     Ok(described)
@@ -273,13 +294,21 @@ fn at_timestamp(
     })
 }
 
+/// How our notes begin: `alluvium/1 topic=<topic id> at=<milliseconds since 1970 UTC>`.
+const NOTE: &str = "alluvium/1 ";
+
 /// Notes positions down for the group. They are advice: a failure loses nothing.
-pub(super) fn note_group_offsets(consumer: &BaseConsumer<Context>, positions: &OffsetCheckpoint) {
+pub(super) fn note_group_offsets(
+    consumer: &BaseConsumer<Context>,
+    positions: &OffsetCheckpoint,
+    wall_ms: i64,
+) {
     let mut list = TopicPartitionList::new();
     for (topic_partition, next) in positions.iter() {
         let (topic, partition) = (&topic_partition.topic, topic_partition.partition);
-        let offset = rdkafka::Offset::Offset(next.get());
-        if let Err(error) = list.add_partition_offset(topic, partition, offset) {
+        let mut note = list.add_partition(topic, partition);
+        note.set_metadata(format!("{NOTE}topic={} at={wall_ms}", topic_partition.topic_id));
+        if let Err(error) = note.set_offset(rdkafka::Offset::Offset(next.get())) {
             tracing::debug!(%error, "group offset not noted");
         }
     }
@@ -288,4 +317,34 @@ pub(super) fn note_group_offsets(consumer: &BaseConsumer<Context>, positions: &O
     {
         tracing::debug!(%error, "group offsets not noted");
     }
+}
+
+/// What is noted down for the group.
+fn group_offsets(
+    consumer: &BaseConsumer<Context>,
+    partitions: &[(String, i32)],
+) -> Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in partitions {
+        list.add_partition(topic, *partition);
+    }
+    if list.count() == 0 {
+        return Ok(list);
+    }
+    consumer
+        .committed_offsets(list, ASK_TIMEOUT)
+        .map_err(|e| Error::external("the group's offsets cannot be asked for").with_source(e))
+}
+
+/// Reads a note. One about a topic that had the same name and was deleted says nothing of this one.
+fn read_note(note: &TopicPartitionListElem<'_>, topic_partition: &TopicPartition) -> Option<Noted> {
+    let rdkafka::Offset::Offset(next) = note.offset() else { return None };
+    let next = Offset::new(next)?;
+    let Some(ours) = note.metadata().strip_prefix(NOTE) else {
+        return Some(Noted { next, wall_ms: None });
+    };
+    let word = |key: &str| ours.split(' ').find_map(|word| word.strip_prefix(key));
+    let same_topic = word("topic=") == Some(topic_partition.topic_id.to_string().as_str());
+    let wall_ms = word("at=").and_then(|ms| ms.parse().ok());
+    same_topic.then_some(Noted { next, wall_ms })
 }

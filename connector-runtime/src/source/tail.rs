@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use connector_api::ids::TopicPartition;
-use connector_api::offsets::OffsetRange;
+use connector_api::offsets::{Offset, OffsetRange};
 use connector_api::{Error, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -16,35 +16,102 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::client::consumer_config;
+use super::witness::{TopicWitness, same_topics};
 use crate::config::KafkaPlan;
 
 /// Polls of 100 ms until the question counts as unanswered.
 const POLLS_MAX: u32 = 100;
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// True if Kafka has no readable record in this range. Blocks for up to 10 s.
-pub fn holds_no_record(
+/// A topic partition that brings nothing, and where we stand in it.
+#[derive(Debug, Clone)]
+pub struct Tail {
+    /// Where.
+    pub topic_partition: TopicPartition,
+    /// The next offset to read.
+    pub next: Offset,
+    /// How far to look; `None` looks up to the end of the log.
+    pub end: Option<Offset>,
+}
+
+/// Looks behind our position. Returns the stretch up to the end, if it holds no readable record.
+///
+/// An open transaction ends the log for a reader of committed records, so nothing that may still
+/// be committed is passed over. Blocks for up to 20 s.
+pub fn tail(witness: &TopicWitness, tail: &Tail) -> Result<Option<OffsetRange>> {
+    let Tail { topic_partition, next, end } = tail;
+    same_topics(witness.client().client(), vec![topic_partition.clone()], witness.plan())?;
+    let end = match end {
+        Some(end) => *end,
+        None => {
+            let TopicPartition { topic, partition, .. } = topic_partition;
+            let ends = witness.client().fetch_watermarks(topic, *partition, ASK_TIMEOUT);
+            let (_, end) = ends.map_err(|e| unreadable(topic_partition, e))?;
+            Offset::new(end).unwrap_or(*next)
+        }
+    };
+    let Some(range) = OffsetRange::new(*next, end).filter(|range| !range.is_empty()) else {
+        return Ok(None);
+    };
+    let found = read_one(witness.plan(), topic_partition, *next)?;
+    Ok(match found {
+        Found::Record { offset, .. } if offset < end => None,
+        Found::Record { .. } | Found::End => Some(range),
+        Found::NoAnswer => None,
+    })
+}
+
+/// When the first record from an offset on was made: milliseconds since 1970 UTC.
+pub(super) fn first_record_ms(
     plan: &KafkaPlan,
     topic_partition: &TopicPartition,
-    range: OffsetRange,
-) -> Result<bool> {
-    let failed = |e: KafkaError| {
-        Error::external(format!("the end of {topic_partition} cannot be read")).with_source(e)
-    };
+    from: Offset,
+) -> Option<i64> {
+    match read_one(plan, topic_partition, from) {
+        Ok(Found::Record { timestamp_ms, .. }) => timestamp_ms,
+        Ok(Found::End | Found::NoAnswer) => None,
+        Err(error) => {
+            tracing::debug!(%error, "the first record's time is not known");
+            None
+        }
+    }
+}
+
+enum Found {
+    Record {
+        offset: Offset,
+        timestamp_ms: Option<i64>,
+    },
+    /// No readable record up to the end of the log.
+    End,
+    NoAnswer,
+}
+
+/// Reads the first record from an offset on, by a consumer in no group. Blocks for up to 10 s.
+fn read_one(plan: &KafkaPlan, topic_partition: &TopicPartition, from: Offset) -> Result<Found> {
+    let failed = |e: KafkaError| unreadable(topic_partition, e);
     let mut config = consumer_config(plan);
     // It joins no group: `assign` alone reads without one.
     config.set("enable.partition.eof", "true").remove("group.instance.id");
     let consumer: BaseConsumer = config.create().map_err(failed)?;
     let mut list = TopicPartitionList::new();
-    let from = rdkafka::Offset::Offset(range.start().get());
-    list.add_partition_offset(&topic_partition.topic, topic_partition.partition, from)
+    let offset = rdkafka::Offset::Offset(from.get());
+    list.add_partition_offset(&topic_partition.topic, topic_partition.partition, offset)
         .map_err(failed)?;
     consumer.assign(&list).map_err(failed)?;
     for _ in 0..POLLS_MAX {
         match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => return Ok(message.offset() >= range.end().get()),
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(true),
+            Some(Ok(message)) => {
+                let offset = Offset::new(message.offset()).unwrap_or(from);
+                return Ok(Found::Record { offset, timestamp_ms: message.timestamp().to_millis() });
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Found::End),
             Some(Err(_)) | None => {}
         }
     }
-    Ok(false)
+    Ok(Found::NoAnswer)
+}
+
+fn unreadable(topic_partition: &TopicPartition, error: KafkaError) -> Error {
+    Error::external(format!("the end of {topic_partition} cannot be read")).with_source(error)
 }

@@ -12,9 +12,20 @@ use std::time::Duration;
 use connector_api::ids::TopicId;
 use connector_api::{Error, Result};
 use rdkafka::bindings as ffi;
+use rdkafka::client::{Client, ClientContext};
 
 /// What all brokers without topic ids say, if they say anything.
 const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
+/// Asks the brokers for a topic's id. See [`ask`].
+pub(super) fn topic_id<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<TopicId> {
+    // SAFETY: the client owns the handle and outlives the call.
+    unsafe { ask(client.native_ptr(), topic, timeout) }
+}
 
 /// Asks the brokers for a topic's id, through the client behind `client`.
 ///
@@ -24,11 +35,7 @@ const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 /// # Safety
 ///
 /// `client` must be a live librdkafka handle for the time of the call.
-pub(super) unsafe fn topic_id(
-    client: *mut ffi::rd_kafka_t,
-    topic: &str,
-    timeout: Duration,
-) -> Result<TopicId> {
+unsafe fn ask(client: *mut ffi::rd_kafka_t, topic: &str, timeout: Duration) -> Result<TopicId> {
     let name = CString::new(topic)
         .map_err(|e| Error::user(format!("`{topic}` is no topic name")).with_source(e))?;
     // SAFETY: `client` is live (our caller's promise); all other arguments are owned below.

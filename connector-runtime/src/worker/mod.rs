@@ -36,6 +36,8 @@ pub struct Ended {
     pub connector: ConnectorName,
     /// What it did.
     pub counts: Counts,
+    /// What became of records that could not become rows, if there were any.
+    pub rejected: Option<String>,
     /// Why it stopped, if it was not asked to.
     pub error: Option<Error>,
 }
@@ -91,5 +93,10 @@ pub async fn run(plans: Vec<ConnectorPlan>, options: RunOptions) -> Vec<Ended> {
 fn panicked(connector: ConnectorName, panic: JoinError) -> Ended {
     let error =
         Error::internal(format!("connector `{connector}` ended by a panic, which is a bug"));
-    Ended { connector, counts: Counts::default(), error: Some(error.with_source(panic)) }
+    Ended {
+        connector,
+        counts: Counts::default(),
+        rejected: None,
+        error: Some(error.with_source(panic)),
+    }
 }

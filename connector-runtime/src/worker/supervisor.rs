@@ -16,6 +16,8 @@ use connector_api::clock::Moment;
 use connector_api::{Error, Retry};
 
 use super::{Ended, Running, connector};
+use crate::config::OnBadRecord;
+use crate::observe::terminal::grouped;
 
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -54,7 +56,7 @@ pub(super) async fn supervise(running: Running) -> Ended {
         let started: Moment = running.clock.now();
         let error = match connector::run(running.clone()).await {
             Ok(()) => {
-                return Ended { connector, counts: running.progress.counts(), error: None };
+                return ended(&running, None);
             }
             Err(error) => error,
         };
@@ -70,7 +72,7 @@ pub(super) async fn supervise(running: Running) -> Ended {
         match verdict {
             Verdict::Stop => {
                 tracing::debug!(%connector, %error, "connector stopped");
-                return Ended { connector, counts: running.progress.counts(), error: Some(error) };
+                return ended(&running, Some(error));
             }
             Verdict::Restart(pause) => {
                 failures += 1;
@@ -78,12 +80,29 @@ pub(super) async fn supervise(running: Running) -> Ended {
                 let mut drain = running.drain.clone();
                 tokio::select! {
                     _ = drain.wait_for(|drain| *drain) => {
-                        return Ended { connector, counts: running.progress.counts(), error: None };
+                        return ended(&running, None);
                     }
                     () = tokio::time::sleep(pause) => {}
                 }
             }
         }
+    }
+}
+
+fn ended(running: &Running, error: Option<Error>) -> Ended {
+    let rejected = running.progress.rejected_by_cause();
+    let causes: Vec<String> =
+        rejected.iter().map(|(cause, count)| format!("{cause} {count}")).collect();
+    let kept = match &running.plan.on_bad_record {
+        OnBadRecord::DeadLetter(sink) => format!("dead letters in {}", sink.location()),
+        OnBadRecord::Stop | OnBadRecord::Drop => "bad records were dropped".to_owned(),
+    };
+    let total = grouped(rejected.values().sum());
+    Ended {
+        connector: running.plan.name.clone(),
+        counts: running.progress.counts(),
+        rejected: (!causes.is_empty()).then(|| format!("{total} {kept} ({})", causes.join(", "))),
+        error,
     }
 }
 

@@ -76,7 +76,7 @@ fn repeated(text: &str, rows: usize) -> StringArray {
 }
 
 /// The records' own time in microseconds UTC, null where the producer set none.
-fn timestamps(records: &RawRecords, rows: &[u32]) -> TimestampMicrosecondArray {
+pub(super) fn timestamps(records: &RawRecords, rows: &[u32]) -> TimestampMicrosecondArray {
     let of_row = |row: &u32| records.timestamps_ms()[*row as usize];
     let micros: ScalarBuffer<i64> =
         rows.iter().map(|row| of_row(row).saturating_mul(1000)).collect();

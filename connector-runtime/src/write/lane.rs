@@ -6,15 +6,18 @@ use std::sync::Arc;
 use connector_api::Result;
 use connector_api::batch::{PartitionValues, TableBatch, TableSchema};
 use connector_api::clock::Clock;
-use connector_api::decoded::Rejected;
+use connector_api::decoded::{Cause, Rejected};
 use connector_api::decoder::Decoder;
-use connector_api::record::RawRecords;
+use connector_api::ids::ConnectorName;
+use connector_api::offsets::Offset;
+use connector_api::record::{Origin, RawRecords};
 use connector_api::sink::{FileStatus, TableWriter, TableWriters};
 use connector_api::staged::Accounting;
 
 use super::assemble::assemble;
+use super::dead_letters::{self, DeadLetter, Stage};
 use super::naming::FileNames;
-use super::partitioning::split;
+use super::partitioning::{Part, split, too_long};
 use super::rolling::{roll_for_room, should_roll};
 
 /// What a lane writes, and how.
@@ -24,6 +27,10 @@ pub struct LaneSettings {
     pub schema: TableSchema,
     /// The size at which a file is closed.
     pub file_bytes_target: u64,
+    /// Whose records they are.
+    pub connector: ConnectorName,
+    /// True if rejected records are kept as dead letters.
+    pub keeps_dead_letters: bool,
     /// Unique among all workers and runs.
     pub run: String,
     /// Stamps the files' names.
@@ -38,6 +45,7 @@ pub struct Lane {
     names: FileNames,
     open: BTreeMap<PartitionValues, Box<dyn TableWriter>>,
     finished: Vec<Box<dyn TableWriter>>,
+    dead_letters: Vec<TableBatch>,
 }
 
 /// What became of a batch.
@@ -47,6 +55,26 @@ pub struct Processed {
     pub accounting: Accounting,
     /// The records that could not become a row.
     pub rejected: Vec<Rejected>,
+}
+
+/// A round's content, complete and not in the store yet.
+#[derive(Default)]
+pub struct SealedFiles {
+    /// Files of the connector's table.
+    pub files: Vec<Box<dyn TableWriter>>,
+    /// Rows for the dead-letter table.
+    pub dead_letters: Vec<TableBatch>,
+}
+
+impl std::fmt::Debug for SealedFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "SealedFiles({} files, {} dead-letter batches)",
+            self.files.len(),
+            self.dead_letters.len()
+        )
+    }
 }
 
 impl std::fmt::Debug for Lane {
@@ -63,42 +91,89 @@ impl Lane {
         settings: LaneSettings,
     ) -> Self {
         let names = FileNames::new(settings.run.clone());
-        Self { decoder, writers, settings, names, open: BTreeMap::new(), finished: Vec::new() }
+        Self {
+            decoder,
+            writers,
+            settings,
+            names,
+            open: BTreeMap::new(),
+            finished: Vec::new(),
+            dead_letters: Vec::new(),
+        }
     }
 
-    /// Decodes a batch and writes its rows into the open files.
-    pub fn process(&mut self, records: &RawRecords) -> Result<Processed> {
+    /// Decodes a batch and writes its rows into the open files. Records that cannot become rows
+    /// are kept as dead letters, except those before `dead_letters_from`, which are in their table.
+    pub fn process(
+        &mut self,
+        records: &RawRecords,
+        dead_letters_from: Offset,
+    ) -> Result<Processed> {
         let decoded = self.decoder.decode(records);
+        let mut accounting = decoded.accounting();
+        let mut rejected = decoded.rejected().to_vec();
+        let decode_rejects = rejected.len();
         if decoded.rows().num_rows() > 0 {
             let rows = assemble(records, &decoded, &self.settings.schema.columns)?;
-            for (values, rows) in split(&rows, &self.settings.schema.partition_columns)? {
-                let (topic_partition, range) = (decoded.topic_partition().clone(), decoded.range());
-                self.write(&TableBatch::new(topic_partition, range, values, rows))?;
+            for part in split(&rows, &self.settings.schema.partition_columns)? {
+                match unwritable(&part) {
+                    Some(cause) => {
+                        let of =
+                            part.indices.iter().map(|row| decoded.row_records()[*row as usize]);
+                        rejected.extend(of.map(|record| reject(records, record as usize, &cause)));
+                    }
+                    None => {
+                        let (topic_partition, range) =
+                            (decoded.topic_partition().clone(), decoded.range());
+                        self.write(&TableBatch::new(
+                            topic_partition,
+                            range,
+                            part.values,
+                            part.rows,
+                        ))?;
+                    }
+                }
             }
         }
+        let unwritten = (rejected.len() - decode_rejects) as u64;
+        accounting.written -= unwritten;
+        accounting.rejected += unwritten;
+        if self.settings.keeps_dead_letters && !rejected.is_empty() {
+            let letters = letters(records, &rejected, decode_rejects);
+            let rows =
+                dead_letters::rows(records, &letters, &self.settings.connector, dead_letters_from)?;
+            self.dead_letters.extend(rows);
+        }
         fail::fail_point!("w1_rows_in_memory", |_| std::process::abort());
-        Ok(Processed { accounting: decoded.accounting(), rejected: decoded.rejected().to_vec() })
+        Ok(Processed { accounting, rejected })
     }
 
-    /// Encoded bytes of all files of the round.
-    pub fn encoded_bytes(&self) -> u64 {
+    /// Bytes of the round: encoded in files, and of its dead letters as they are in memory.
+    pub fn bytes(&self) -> u64 {
         let files = self.open.values().chain(&self.finished);
-        files.map(|file| file.status().encoded_bytes).sum()
+        let files: u64 = files.map(|file| file.status().encoded_bytes).sum();
+        let dead_letters =
+            self.dead_letters.iter().map(|batch| batch.rows().get_array_memory_size());
+        files + dead_letters.sum::<usize>() as u64
     }
 
-    /// Finishes all open files and hands over the round's files.
-    pub fn seal(&mut self) -> Result<Vec<Box<dyn TableWriter>>> {
+    /// Finishes all open files and hands over the round's content.
+    pub fn seal(&mut self) -> Result<SealedFiles> {
         for (_, mut file) in std::mem::take(&mut self.open) {
             file.finish()?;
             self.finished.push(file);
         }
-        Ok(std::mem::take(&mut self.finished))
+        Ok(SealedFiles {
+            files: std::mem::take(&mut self.finished),
+            dead_letters: std::mem::take(&mut self.dead_letters),
+        })
     }
 
-    /// Drops all files of the round: nobody has seen them (WR-1).
+    /// Drops the round's content: nobody has seen it (WR-1).
     pub fn abandon(&mut self) {
         self.open.clear();
         self.finished.clear();
+        self.dead_letters.clear();
     }
 
     fn write(&mut self, batch: &TableBatch) -> Result<()> {
@@ -134,4 +209,44 @@ impl Lane {
         }
         Ok(())
     }
+}
+
+/// Why the rows of a folder cannot be written.
+fn unwritable(part: &Part) -> Option<Cause> {
+    let (column, length) = too_long(&part.values)?;
+    Some(Cause {
+        code: "partition_value_too_long",
+        path: column.to_owned(),
+        message: format!("the name of its folder would have {length} bytes, and 255 are allowed"),
+    })
+}
+
+fn reject(records: &RawRecords, record: usize, cause: &Cause) -> Rejected {
+    let offset = Offset::new(records.offsets()[record]).unwrap_or_else(|| records.range().start());
+    Rejected {
+        origin: Origin { topic_partition: records.topic_partition().clone(), offset },
+        cause: cause.clone(),
+        payload: records.value_shared(record),
+    }
+}
+
+/// The dead letters of a batch, in the order of their offsets. The first `decoded` of the rejected
+/// were rejected by the decoder, the others when they were to be written.
+fn letters<'a>(
+    records: &RawRecords,
+    rejected: &'a [Rejected],
+    decoded: usize,
+) -> Vec<DeadLetter<'a>> {
+    let letter = |(index, one): (usize, &'a Rejected)| {
+        let stage = if index < decoded { Stage::Decode } else { Stage::Write };
+        let message = match one.cause.path.as_str() {
+            "" => one.cause.message.clone(),
+            path => format!("`{path}`: {}", one.cause.message),
+        };
+        let record = records.record_at(one.origin.offset)?;
+        Some(DeadLetter { record, stage, cause: one.cause.code, message })
+    };
+    let mut letters: Vec<_> = rejected.iter().enumerate().filter_map(letter).collect();
+    letters.sort_by_key(|letter| letter.record);
+    letters
 }

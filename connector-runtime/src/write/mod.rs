@@ -4,10 +4,11 @@
 //! time, and holds the open files between jobs. Uploads happen elsewhere ([`staging`]).
 
 pub mod assemble;
+pub mod dead_letters;
 mod lane;
 pub mod naming;
 pub mod partitioning;
 pub mod rolling;
 pub mod staging;
 
-pub use lane::{Lane, LaneSettings, Processed};
+pub use lane::{Lane, LaneSettings, Processed, SealedFiles};

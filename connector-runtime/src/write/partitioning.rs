@@ -9,15 +9,39 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use connector_api::batch::PartitionValues;
 use connector_api::{Error, Result};
 
+/// The longest name of a folder, `column=value` with everything escaped, that every store takes.
+const FOLDER_BYTES_MAX: usize = 255;
+
+/// The rows of one folder.
+#[derive(Debug)]
+pub struct Part {
+    /// The folder.
+    pub values: PartitionValues,
+    /// Its rows.
+    pub rows: RecordBatch,
+    /// For each row its index before the division; empty where there was none.
+    pub indices: Vec<u32>,
+}
+
+/// The column whose value is too long for the name of a folder, with the length of that name.
+pub fn too_long(values: &PartitionValues) -> Option<(&str, usize)> {
+    let escaped = |text: &str| -> usize {
+        text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 }).sum()
+    };
+    let length = |(column, value): &(String, Option<String>)| {
+        escaped(column) + 1 + value.as_deref().map_or(0, escaped)
+    };
+    let named = values.0.iter().map(|one| (one.0.as_str(), length(one)));
+    named.into_iter().find(|(_, length)| *length > FOLDER_BYTES_MAX)
+}
+
 /// Splits rows by the values of some columns, which are then left out: the folder says them.
 ///
 /// Rows keep their order within a folder. Without partition columns all rows stay together.
-pub fn split(
-    rows: &RecordBatch,
-    columns: &[String],
-) -> Result<Vec<(PartitionValues, RecordBatch)>> {
+pub fn split(rows: &RecordBatch, columns: &[String]) -> Result<Vec<Part>> {
     if columns.is_empty() {
-        return Ok(vec![(PartitionValues::default(), rows.clone())]);
+        let values = PartitionValues::default();
+        return Ok(vec![Part { values, rows: rows.clone(), indices: Vec::new() }]);
     }
     let values = columns.iter().map(|c| column_values(rows, c)).collect::<Result<Vec<_>>>()?;
     let mut folders: BTreeMap<PartitionValues, Vec<u32>> = BTreeMap::new();
@@ -30,9 +54,9 @@ pub fn split(
     folders
         .into_iter()
         .map(|(values, indices)| {
-            let part =
-                take_record_batch(&data, &UInt32Array::from(indices)).map_err(arrow_error)?;
-            Ok((values, part))
+            let rows = take_record_batch(&data, &UInt32Array::from(indices.clone()))
+                .map_err(arrow_error)?;
+            Ok(Part { values, rows, indices })
         })
         .collect()
 }
@@ -107,8 +131,8 @@ mod tests {
         let parts = split(&rows(), &["day".into(), "country".into()]).unwrap();
         let found: Vec<(Vec<Option<&str>>, usize)> = parts
             .iter()
-            .map(|(values, rows)| {
-                (values.0.iter().map(|(_, v)| v.as_deref()).collect(), rows.num_rows())
+            .map(|part| {
+                (part.values.0.iter().map(|(_, v)| v.as_deref()).collect(), part.rows.num_rows())
             })
             .collect();
         assert_eq!(
@@ -119,13 +143,22 @@ mod tests {
                 (vec![Some("2024-10-05"), Some("FR")], 1),
             ]
         );
-        assert!(parts.iter().all(|(_, rows)| rows.num_columns() == 1));
+        assert!(parts.iter().all(|part| part.rows.num_columns() == 1));
     }
 
     #[test]
     fn an_unpartitioned_table_keeps_rows_together() {
         let parts = split(&rows(), &[]).unwrap();
-        assert_eq!((parts.len(), parts[0].1.num_columns()), (1, 3));
+        assert_eq!((parts.len(), parts[0].rows.num_columns()), (1, 3));
+    }
+
+    #[test]
+    fn a_folder_has_a_name_that_every_store_takes() {
+        let values = |text: String| PartitionValues(vec![("day".into(), Some(text))]);
+        assert_eq!(too_long(&values("x".repeat(251))), None);
+        assert_eq!(too_long(&values("x".repeat(252))), Some(("day", 256)));
+        assert_eq!(too_long(&values("ü".repeat(42))), Some(("day", 256)), "six bytes, escaped");
+        assert_eq!(too_long(&PartitionValues(vec![("day".into(), None)])), None);
     }
 
     #[test]

@@ -67,6 +67,8 @@ const FINGERPRINT: &str = "alluvium.fingerprint";
 const CONNECTOR: &str = "alluvium.connector";
 const CONSUMED: &str = "alluvium.consumed";
 const REJECTED: &str = "alluvium.rejected";
+const TOMBSTONES: &str = "alluvium.tombstones";
+const LOSSES: &str = "alluvium.losses";
 
 /// A write that began longer than this after its version was seen may have met a cleaned-up log.
 const STANDSTILL_MAX: Duration = Duration::from_secs(60 * 60);
@@ -342,16 +344,21 @@ fn write_version(
     entry: CreateEntry,
 ) -> KernelResult<CommitResult> {
     let account = commit.accounting();
-    let parameters = [
+    let mut parameters = vec![
         (log::TOKEN, commit.token().0.clone()),
         (FINGERPRINT, commit.fingerprint().to_owned()),
         (CONNECTOR, connector.to_string()),
         (CONSUMED, account.consumed.to_string()),
         (REJECTED, account.rejected.to_string()),
+        (TOMBSTONES, account.tombstones.to_string()),
     ];
+    if !commit.losses().is_empty() {
+        let losses: Vec<String> = commit.losses().iter().map(ToString::to_string).collect();
+        parameters.push((LOSSES, losses.join("; ")));
+    }
     let mut builder = snapshot
         .update_table(UpdateTableOperation::StreamingUpdate, ENGINE_INFO, true)
-        .with_operation_parameters(parameters.map(|(key, value)| (key, Some(value))));
+        .with_operation_parameters(parameters.into_iter().map(|(key, value)| (key, Some(value))));
     if !commit.files().is_empty() {
         builder = builder.with_blind_append();
     }

@@ -208,7 +208,8 @@ fn a_bad_record_stops_the_connector_in_front_of_it() {
     let bad = Record { route: Route::Partition(0), value: "{\"year\": not json".into() };
     produce(&topic, [bad]);
     produce(&topic, round_robin(1, flights().take(10)));
-    let connector = connector(&case, &topic);
+    let mut connector = connector(&case, &topic);
+    connector.top = vec!["on_bad_record: stop".into()];
     fails(&case, &connector, &[&connector.name, &topic, "10"]);
     // The records in front of it may be visible or not; nothing behind it is.
     let seen = if reader::versions(&connector.location) == 0 {

@@ -8,6 +8,7 @@
 )]
 
 mod crash_points;
+mod dead_letters;
 mod errors;
 mod ground;
 mod idle;
@@ -15,6 +16,7 @@ mod inference;
 mod journey;
 mod kill_nine;
 mod quickstart;
+mod stops;
 mod two_workers;
 
 use std::time::Duration;

@@ -235,6 +235,7 @@ impl Round {
             files,
             new_topic_partitions: self.new,
             accounting: Accounting { consumed: written, written, ..Accounting::default() },
+            losses: Vec::new(),
         })
     }
 }

@@ -87,7 +87,7 @@ fn the_reference_shows_the_defaults() {
     let reference = read(&text).unwrap_or_else(|errors: ConfigErrors| panic!("{errors}"));
     let default = top("").plan();
     assert_eq!(reference.write, default.write);
-    assert_eq!(reference.on_bad_record, default.on_bad_record);
+    assert_eq!(reference.on_bad_record.as_str(), default.on_bad_record.as_str());
     assert_eq!(reference.source.start_at, default.source.start_at);
     assert_eq!(reference.schema.on_unknown_field, default.schema.on_unknown_field);
     assert_eq!(reference.schema.kafka_fields, default.schema.kafka_fields);

@@ -10,7 +10,7 @@ fn an_unknown_key_gets_the_nearest_right_spelling_or_its_right_place() {
     top("brokers: x")
         .check(&["brokers: unknown key; write `bootstrap_servers` below `source.kafka`"]);
     top("nope: x").check(&[
-        "nope: unknown key; allowed here: `version`, `name`, `owner`, `description`, `source`, `decode`, `schema`, `transform`, `table`, `write`, `on_bad_record`",
+        "nope: unknown key; allowed here: `version`, `name`, `owner`, `description`, `source`, `decode`, `schema`, `transform`, `table`, `write`, `on_bad_record`, `dead_letters`",
     ]);
     kafka("group_id: x").check(&[
         "source.kafka.group_id: unknown key; write `group.id` below `source.kafka.properties`",
@@ -29,21 +29,27 @@ fn a_key_may_be_there_once() {
 }
 
 #[test]
+fn dead_letters_have_a_place_of_their_own_or_are_not_asked_for() {
+    top("on_bad_record: drop\ndead_letters: {location: x}").check(&[
+        "dead_letters: there are no dead letters with `on_bad_record: drop`; remove the key, or write `on_bad_record: dead_letter`",
+    ]);
+    top("dead_letters: {location: ./data/clicks/}").check(&[
+        "dead_letters.location: dead letters cannot be in the connector's own table; choose another `location`",
+    ]);
+    top("dead_letters: {location: s3://key:secret@lake/x}").check(&[
+        "dead_letters.location: a location must not hold credentials; put them under `table.storage`",
+    ]);
+}
+
+#[test]
 fn keys_of_later_versions_are_refused_with_what_there_is_today() {
-    top("dead_letters: {location: x}\nfreshness: 5m\ntransform: [x]").check(&[
-        "dead_letters: this is not supported yet; use `on_bad_record: stop`, or `on_bad_record: drop` to count and leave out bad records",
+    top("freshness: 5m\ntransform: [x]").check(&[
         "freshness: this is not supported yet; remove the key",
         "transform: transforms are not supported yet; remove the key, or write `transform: []`",
     ]);
     top("decode: {value: avro, key: string}").check(&[
         "decode.value: `avro` is not supported yet; use `json`",
         "decode.key: `string` is not supported yet; remove it, or write `key: none`: keys are not kept",
-    ]);
-    top("on_bad_record: dead_letter").check(&[
-        "on_bad_record: `dead_letter` is not supported yet; use `stop`, or `drop` to count and leave out bad records",
-    ]);
-    kafka("on_gap: continue").check(&[
-        "source.kafka.on_gap: `continue` is not supported yet; use `stop`, which is the default: the connector stops and says what to do",
     ]);
     table("iceberg: {location: x}")
         .check(&["table.iceberg: this is not supported yet; use `delta`"]);
@@ -83,9 +89,9 @@ fn a_word_that_is_none_of_the_allowed_ones_gets_the_nearest_or_all() {
     top("decode: {value: jsn}")
         .check(&["decode.value: expected `json`, found `jsn`; did you mean `json`?"]);
     top("on_bad_record: skip")
-        .check(&["on_bad_record: expected `stop` or `drop`, found `skip`; write `stop` or `drop`"]);
+        .check(&["on_bad_record: expected `dead_letter`, `stop` or `drop`, found `skip`; write `dead_letter`, `stop` or `drop`"]);
     kafka("on_topic_recreated: halt")
-        .check(&["source.kafka.on_topic_recreated: expected `stop`, found `halt`; write `stop`"]);
+        .check(&["source.kafka.on_topic_recreated: expected `stop` or `continue`, found `halt`; write `stop` or `continue`"]);
     top("schema: {kafka_columns: [topic, ofset, topic]}").check(&[
         "schema.kafka_columns[1]: expected `topic`, `partition`, `offset` or `timestamp`, found `ofset`; did you mean `offset`?",
         "schema.kafka_columns[2]: `topic` is there twice; keep one of them",

@@ -8,7 +8,7 @@ use connector_api::decoder::OnUnknownField;
 use connector_api::offsets::Offset;
 use connector_api::schema::{KafkaField, type_name};
 
-use super::super::{OnBadRecord, Owner, StartAt, TopicSelection, WritePlan};
+use super::super::{Owner, StartAt, TopicSelection, WritePlan};
 use super::*;
 
 #[test]
@@ -28,7 +28,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(plan.table.format, "delta");
     assert_eq!(plan.table.sink.location(), "./data/clicks");
     assert_eq!(plan.table.settings.compression, Compression::Zstd(1));
-    assert_eq!(plan.on_bad_record, OnBadRecord::Stop);
+    assert_eq!(plan.on_bad_record.as_str(), "dead_letter");
     let expected = WritePlan {
         commit_interval: Duration::from_secs(30),
         idle_commit_interval: Duration::from_secs(300),
@@ -87,7 +87,7 @@ fn everything_that_can_be_said_arrives() {
     assert_eq!(plan.table.settings.properties["delta.logRetentionDuration"], "interval 30 days");
     assert_eq!(plan.table.settings.properties["delta.appendOnly"], "true");
     assert_eq!(plan.table.settings.storage["aws_region"].expose(), "eu-west-1");
-    assert_eq!(plan.on_bad_record, OnBadRecord::Drop);
+    assert_eq!(plan.on_bad_record.as_str(), "drop");
 }
 
 #[test]

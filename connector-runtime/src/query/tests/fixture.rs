@@ -90,6 +90,7 @@ pub(super) async fn write_table(folder: &Path, rows: &str, part: Option<&str>) {
         delta,
         new_topic_partitions: BTreeSet::from([topic_partition]),
         accounting: Accounting { consumed: count, written: count, ..Accounting::default() },
+        losses: Vec::new(),
     });
     let outcome = table.committer.commit(&commit).await.unwrap();
     assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");

@@ -1,0 +1,183 @@
+//! Topic partitions that are given to us: where to begin in each, or why not.
+
+use std::sync::mpsc::SyncSender;
+
+use connector_api::Result;
+use connector_api::clock::Moment;
+use connector_api::ids::TopicPartition;
+use connector_api::offsets::{Offset, OffsetCheckpoint, OffsetRange};
+use connector_api::staged::{Accounting, Loss};
+use connector_api::{Context, Error};
+
+use super::jobs::Purpose;
+use super::{Pipeline, Table};
+use crate::commit::recover::{PartitionFacts, Recovery, recover};
+use crate::commit::round::SealReason;
+use crate::commit::tables::Checkpoints;
+use crate::config::{OnLoss, StartAt};
+use crate::source::{AssignedPartition, Start};
+
+mod refusals;
+
+/// An assignment that waits for the table's offsets.
+pub(super) struct Assigning {
+    pub(super) partitions: Vec<AssignedPartition>,
+    pub(super) asked: bool,
+    pub(super) reply: SyncSender<Vec<Start>>,
+}
+
+impl Pipeline {
+    /// Asks the tables where to begin in the topic partitions of the waiting assignment. If there was
+    /// no table, another worker may have created it meanwhile.
+    pub(super) fn advance_assignment(&mut self) -> Result<()> {
+        let Some(assigning) = self.assigning.as_mut().filter(|assigning| !assigning.asked) else {
+            return Ok(());
+        };
+        if let Table::Absent { .. } = self.table {
+            if !self.opening {
+                self.opening = true;
+                self.jobs.open(self.settings.plan.clone());
+            }
+        } else if let Some(tables) = self.tables.take() {
+            assigning.asked = true;
+            self.jobs.checkpoint(tables, Purpose::Assignment);
+        }
+        Ok(())
+    }
+
+    /// Decides where to begin in the topic partitions of the waiting assignment.
+    pub(super) fn assign(&mut self, stored: &Checkpoints) -> Result<()> {
+        let Some(Assigning { partitions, reply, .. }) = self.assigning.take() else {
+            return Ok(());
+        };
+        self.fences = 0;
+        let now = self.now();
+        let starts = partitions
+            .into_iter()
+            .map(|assigned| self.begin(assigned, &stored.anchor, now))
+            .collect::<Result<Vec<Start>>>()?;
+        self.partitions.dead_letters_stored(&stored.dead_letters);
+        if let Some(first) = starts.first() {
+            tracing::info!(
+                connector = %self.settings.plan.name,
+                topic_partitions = starts.len(),
+                first = %first.topic_partition,
+                offset = first.offset.get(),
+                "topic partitions assigned"
+            );
+        }
+        if reply.send(starts).is_err() {
+            tracing::debug!("the source did not wait for its start offsets");
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        assigned: AssignedPartition,
+        stored: &OffsetCheckpoint,
+        now: Moment,
+    ) -> Result<Start> {
+        let facts = self.facts(&assigned, stored);
+        let plan = self.settings.plan.clone();
+        let topic_partition = assigned.topic_partition.clone();
+        match recover(&facts, &plan.source.start_at) {
+            Recovery::Resume(at) => Ok(self.partitions.take(topic_partition, at, false, now)),
+            Recovery::Begin(at) => self.begin_new(topic_partition, at, now),
+            Recovery::Gap { stored, log_start } if plan.source.on_gap == OnLoss::Continue => {
+                self.pass_over(topic_partition, stored, log_start, now)
+            }
+            Recovery::Recreated { was, stored }
+                if plan.source.on_topic_recreated == OnLoss::Continue =>
+            {
+                let loss = Loss::TopicRecreated { topic_partition, was, stored };
+                tracing::warn!(connector = %plan.name, %loss, "reading on in the new topic");
+                let topic_partition = assigned.topic_partition;
+                let start = self.begin_new(topic_partition, facts.log_start, now)?;
+                self.round.note_loss(loss);
+                Ok(start)
+            }
+            refused => Err(refusals::explain(&plan, &assigned, refused)),
+        }
+    }
+
+    /// Puts together what is known of a topic partition.
+    fn facts(&self, assigned: &AssignedPartition, stored: &OffsetCheckpoint) -> PartitionFacts {
+        let topic_partition = &assigned.topic_partition;
+        let of_topic = || stored.iter().filter(|(tp, _)| tp.topic == topic_partition.topic);
+        let is_known = of_topic().any(|(tp, _)| tp.topic_id == topic_partition.topic_id);
+        let others = || of_topic().filter(|(tp, _)| tp.topic_id != topic_partition.topic_id);
+        let same_number = others().find(|(tp, _)| tp.partition == topic_partition.partition);
+        let former = match same_number {
+            Some((tp, next)) => Some((tp.topic_id.clone(), next)),
+            // It may have more partitions than before.
+            None if !is_known => others().next().map(|(tp, _)| (tp.topic_id.clone(), Offset::ZERO)),
+            None => None,
+        };
+        PartitionFacts {
+            topic_partition: topic_partition.clone(),
+            stored: stored.next(topic_partition),
+            former,
+            noted: assigned.noted.as_ref().map(|noted| noted.next),
+            log_start: assigned.log_start,
+            log_end: assigned.log_end,
+            at_timestamp: assigned.at_timestamp,
+            added: !self.known_at_start.contains(topic_partition),
+        }
+    }
+
+    /// Begins in a topic partition that the table has never seen. A position that would be another
+    /// one after a crash is committed before anything is read behind it.
+    fn begin_new(
+        &mut self,
+        topic_partition: TopicPartition,
+        at: Offset,
+        now: Moment,
+    ) -> Result<Start> {
+        let start = self.partitions.take(topic_partition.clone(), at, true, now);
+        let moves = match self.settings.plan.source.start_at {
+            StartAt::Latest | StartAt::Timestamp { .. } => true,
+            StartAt::Earliest | StartAt::Offsets(_) => false,
+        };
+        if moves && matches!(self.table, Table::Open) {
+            self.collect_offsets(&topic_partition, at, at, true, now)?;
+            self.seal_due.get_or_insert(SealReason::Begin);
+        }
+        Ok(start)
+    }
+
+    /// Reads on behind records that Kafka no longer has. The commit says so.
+    fn pass_over(
+        &mut self,
+        topic_partition: TopicPartition,
+        from: Offset,
+        to: Offset,
+        now: Moment,
+    ) -> Result<Start> {
+        self.partitions.take(topic_partition.clone(), from, false, now);
+        self.collect_offsets(&topic_partition, from, to, false, now)?;
+        if let Some(range) = OffsetRange::new(from, to) {
+            let loss = Loss::Gap { topic_partition: topic_partition.clone(), range };
+            tracing::warn!(connector = %self.settings.plan.name, %loss, "reading on behind a gap");
+            self.round.note_loss(loss);
+        }
+        let skipped = self.partitions.skip(&topic_partition, to, now);
+        skipped.map(|(start, _)| start).ok_or_else(|| Error::internal("a topic partition got lost"))
+    }
+
+    /// Accounts for offsets without records.
+    pub(super) fn collect_offsets(
+        &mut self,
+        topic_partition: &TopicPartition,
+        from: Offset,
+        to: Offset,
+        new: bool,
+        now: Moment,
+    ) -> Result<()> {
+        let Some(range) = OffsetRange::new(from, to) else { return Ok(()) };
+        self.round
+            .collect(topic_partition, range, Accounting::default(), new, now)
+            .map_err(|e| Error::internal("offsets do not continue the round").with_source(e))
+            .context(|| topic_partition)
+    }
+}

@@ -1,0 +1,107 @@
+//! Whether a topic is still the one that its records were read from.
+//!
+//! A topic that is deleted and created again keeps its name, and a consumer reads on in it without a
+//! word. So the brokers are asked again before each commit, on a client of its own: an answer that
+//! names another id keeps the commit from being made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_api::ids::{TopicId, TopicPartition};
+use connector_api::{Error, Result, Retry};
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::client::consumer_config;
+use super::topic_id::topic_id;
+use crate::config::{KafkaPlan, OnLoss};
+
+/// A commit does not wait for brokers that do not answer: what was read from them is committed.
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Asks the brokers about topics, without joining the group.
+pub struct TopicWitness {
+    client: BaseConsumer,
+    plan: KafkaPlan,
+}
+
+impl std::fmt::Debug for TopicWitness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TopicWitness({})", self.plan.bootstrap_servers)
+    }
+}
+
+/// A question that may be asked on a thread that may wait.
+#[derive(Debug)]
+pub struct Question {
+    witness: Arc<TopicWitness>,
+    read_from: Vec<TopicPartition>,
+}
+
+impl TopicWitness {
+    /// A witness for the topics of a plan. Connects by itself, later.
+    pub fn new(plan: &KafkaPlan) -> Result<Arc<Self>> {
+        let client = consumer_config(plan).create().map_err(|e| {
+            Error::user("`source.kafka.properties` are refused by librdkafka").with_source(e)
+        })?;
+        Ok(Arc::new(Self { client, plan: plan.clone() }))
+    }
+
+    /// Asks whether these are still the topics that were read from.
+    pub fn asking(self: Arc<Self>, read_from: impl Iterator<Item = TopicPartition>) -> Question {
+        Question { witness: self, read_from: read_from.collect() }
+    }
+
+    /// The client, for other questions.
+    pub(super) fn client(&self) -> &BaseConsumer {
+        &self.client
+    }
+
+    /// The topics' plan.
+    pub(super) fn plan(&self) -> &KafkaPlan {
+        &self.plan
+    }
+}
+
+impl Question {
+    /// Asks. An error says that a topic is another one now.
+    pub fn ask(self) -> Result<()> {
+        same_topics(self.witness.client.client(), self.read_from, &self.witness.plan)
+    }
+}
+
+/// An error if one of these topics has another id now. No answer is no error.
+pub(super) fn same_topics<C: ClientContext>(
+    client: &Client<C>,
+    read_from: Vec<TopicPartition>,
+    plan: &KafkaPlan,
+) -> Result<()> {
+    let topics: BTreeMap<Arc<str>, TopicId> =
+        read_from.into_iter().map(|tp| (tp.topic, tp.topic_id)).collect();
+    for (topic, read_from) in topics {
+        if read_from == TopicId::Unavailable {
+            continue;
+        }
+        match topic_id(client, &topic, ASK_TIMEOUT) {
+            Ok(now) if now != read_from => return Err(recreated(&topic, &read_from, &now, plan)),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%topic, %error, "the topic's id could not be asked for"),
+        }
+    }
+    Ok(())
+}
+
+fn recreated(topic: &str, was: &TopicId, now: &TopicId, plan: &KafkaPlan) -> Error {
+    let message = format!(
+        "topic `{topic}` was deleted and created again while it was read: its id was {was} and is now {now}. \
+         Nothing was committed from the new topic, and what the old one held and the table does not is gone"
+    );
+    match plan.on_topic_recreated {
+        OnLoss::Stop => Error::decision(format!(
+            "{message}. To read the new topic from its first record, set `on_topic_recreated: continue`"
+        )),
+        // By a new start the assignment decides, which knows the table.
+        OnLoss::Continue => Error::external(message).with_retry(Retry::AfterRefresh),
+    }
+}
