@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::paths;
 use crate::service::{Service, free_ports};
@@ -122,6 +124,57 @@ impl Broker {
         drop(block_on(self.admin().delete_topics(&[topic], &options)));
     }
 
+    /// Creates a topic with one partition, of which the broker keeps the last record of each key. It
+    /// looks for what can go as often as it can.
+    pub fn create_compacted_topic(&self, topic: &str) {
+        let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1))
+            .set("cleanup.policy", "compact")
+            .set("segment.bytes", "1048576")
+            .set("segment.ms", "100")
+            .set("min.cleanable.dirty.ratio", "0.01")
+            .set("min.compaction.lag.ms", "0")
+            .set("max.compaction.lag.ms", "200");
+        let created = block_on(self.admin().create_topics([&new], &AdminOptions::new()));
+        created.expect("the broker creates a topic").remove(0).expect("the topic is new");
+    }
+
+    /// How many records a reader gets from a partition.
+    pub fn readable_records(&self, topic: &str, partition: i32) -> usize {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("group.id", "counts-without-joining")
+            .set("enable.partition.eof", "true")
+            .create()
+            .expect("a valid configuration");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        consumer.assign(&list).unwrap();
+        let mut found = 0;
+        loop {
+            match consumer.poll(REQUEST_LIMIT).expect("the broker answers") {
+                Ok(_) => found += 1,
+                Err(KafkaError::PartitionEOF(_)) => return found,
+                Err(error) => panic!("reading {topic}-{partition}: {error}"),
+            }
+        }
+    }
+
+    /// Removes the records of a partition before an offset, as retention does.
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(before)).unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST_LIMIT));
+        let deleted = block_on(self.admin().delete_records(&list, &options));
+        deleted.expect("the broker deletes records");
+    }
+
+    /// Adds partitions to a topic, up to this number.
+    pub fn add_partitions(&self, topic: &str, partitions: usize) {
+        let new = NewPartitions::new(topic, partitions);
+        let added = block_on(self.admin().create_partitions([&new], &AdminOptions::new()));
+        added.expect("the broker adds partitions").remove(0).expect("partitions are added");
+    }
+
     /// All topics, by name. Asking for one by its name could create it.
     pub fn topics(&self) -> Vec<String> {
         let metadata =
@@ -179,6 +232,7 @@ group.consumer.min.heartbeat.interval.ms=200
 group.consumer.heartbeat.interval.ms=500
 group.consumer.min.session.timeout.ms=2000
 group.consumer.session.timeout.ms=6000
+log.cleaner.backoff.ms=100
 "#;
 
 const LOGGING: &str = r#"Configuration:

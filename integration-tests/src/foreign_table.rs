@@ -49,6 +49,41 @@ impl ForeignTable {
     }
 }
 
+/// Writes the next version of a table as another writer would: these actions and nothing else.
+pub fn write_version(location: &Location, actions: &[Value]) {
+    let log = location.folder().join("_delta_log");
+    let next = crate::reader::versions(location);
+    let lines: Vec<String> = actions.iter().map(Value::to_string).collect();
+    fs::write(log.join(format!("{next:020}.json")), lines.join("\n") + "\n").unwrap();
+}
+
+/// The newest action of a kind in a table's log.
+pub fn newest_action(location: &Location, kind: &str) -> Value {
+    let log = location.folder().join("_delta_log");
+    let versions = (0..crate::reader::versions(location)).rev();
+    let entries = versions.map(|v| fs::read_to_string(log.join(format!("{v:020}.json"))).unwrap());
+    let action = |line: &str| -> Option<Value> {
+        serde_json::from_str::<Value>(line).unwrap().get(kind).cloned()
+    };
+    entries
+        .flat_map(|entry| entry.lines().filter_map(action).collect::<Vec<_>>())
+        .next()
+        .unwrap_or_else(|| panic!("no `{kind}` in {}", log.display()))
+}
+
+/// What a table's commits say was passed over.
+pub fn losses(location: &Location) -> Vec<String> {
+    let log = location.folder().join("_delta_log");
+    let entries = (0..crate::reader::versions(location))
+        .map(|v| fs::read_to_string(log.join(format!("{v:020}.json"))).unwrap());
+    let loss = |line: &str| -> Option<String> {
+        let action = serde_json::from_str::<Value>(line).unwrap();
+        let parameters = &action["commitInfo"]["operationParameters"];
+        parameters["alluvium.losses"].as_str().map(str::to_owned)
+    };
+    entries.flat_map(|entry| entry.lines().filter_map(loss).collect::<Vec<_>>()).collect()
+}
+
 /// A nullable field of a schema.
 pub fn field(name: &str, data_type: impl Into<Value>) -> Value {
     json!({"name": name, "type": data_type.into(), "nullable": true, "metadata": {}})

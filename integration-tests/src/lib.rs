@@ -23,6 +23,7 @@ pub mod case;
 pub mod connector;
 pub mod datasets;
 pub mod foreign_table;
+pub mod golden;
 pub mod group;
 pub mod location;
 pub mod object_store;

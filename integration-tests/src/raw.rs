@@ -90,6 +90,17 @@ impl RawProducer {
         self.producer.init_transactions(FLUSH_LIMIT).expect("the broker has transactions");
     }
 
+    /// Produces the records in a transaction that stays open.
+    pub fn begin_transaction(&mut self, records: &[RawRecord]) -> Vec<Place> {
+        self.producer.begin_transaction().unwrap();
+        self.produce(records)
+    }
+
+    /// Commits the open transaction.
+    pub fn commit_transaction(&self) {
+        self.producer.commit_transaction(FLUSH_LIMIT).unwrap();
+    }
+
     /// Produces the records in a transaction of their own, and commits or aborts it.
     pub fn produce_in_transaction(&mut self, records: &[RawRecord], commit: bool) -> Vec<Place> {
         self.producer.begin_transaction().unwrap();

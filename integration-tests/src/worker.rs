@@ -138,6 +138,11 @@ impl Worker {
         );
     }
 
+    /// True if it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Fails the test if it has ended.
     #[track_caller]
     pub fn assert_running(&mut self) {

@@ -47,14 +47,28 @@ pub enum Conflict {
     TableAltered,
     /// The table was dropped and created again under the same name.
     TableReplaced,
+    /// Somebody put the table back to an older version, after our last commit.
+    TableRestored {
+        /// The version that did it.
+        version: u64,
+    },
 }
+
+/// What a person can do about [`Conflict::TableRestored`].
+pub const AFTER_RESTORE: &str = "rows that were committed may be gone from it, and the stored offsets do not tell. \
+    Look which offsets the table still holds, and say where to read on by `alluvium offsets reset`";
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TableAltered => "the table was altered since it was opened",
-            Self::TableReplaced => "the table was dropped and created again since it was opened",
-        })
+        match self {
+            Self::TableAltered => f.write_str("the table was altered since it was opened"),
+            Self::TableReplaced => {
+                f.write_str("the table was dropped and created again since it was opened")
+            }
+            Self::TableRestored { version } => {
+                write!(f, "version {version} restored the table to an older version")
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use connector_api::Error;
 use connector_api::offsets::OffsetCheckpoint;
-use connector_api::outcome::{CommitOutcome, CommitReceipt, Conflict};
+use connector_api::outcome::{AFTER_RESTORE, CommitOutcome, CommitReceipt, Conflict};
 use connector_api::staged::StagedCommit;
 
 /// The tables of one connector.
@@ -53,6 +53,7 @@ impl TableRole {
 /// | `RolledBack` | stop: the table forgot records that it had confirmed, a person must decide |
 /// | `Conflicted`, altered | dropped, table opened again, records decoded for its new columns |
 /// | `Conflicted`, replaced | stop: the table is another one, a person must decide |
+/// | `Conflicted`, restored | stop: rows are gone, a person must decide |
 pub fn settle(role: TableRole, outcome: CommitOutcome, commit: &StagedCommit) -> Settle {
     match outcome {
         CommitOutcome::Committed(receipt) | CommitOutcome::AlreadyCommitted(receipt) => {
@@ -68,9 +69,16 @@ pub fn settle(role: TableRole, outcome: CommitOutcome, commit: &StagedCommit) ->
         CommitOutcome::Conflicted { cause: Conflict::TableReplaced } => {
             Settle::Stop(Error::decision(format!(
                 "{} was dropped and created again while the connector ran; its rows and offsets are gone. \
-                 To fill the new table, start the connector again",
+                 To fill the new table, run `alluvium offsets reset`, and start the connector again",
                 role.name()
             )))
+        }
+        CommitOutcome::Conflicted { cause: cause @ Conflict::TableRestored { .. } } => {
+            let of = match role {
+                TableRole::Anchor => "",
+                TableRole::DeadLetters => "the dead-letter table: ",
+            };
+            Settle::Stop(Error::decision(format!("{of}{cause}; {AFTER_RESTORE}")))
         }
     }
 }
@@ -93,7 +101,7 @@ fn rolled_back(role: TableRole, commit: &StagedCommit, stored: &OffsetCheckpoint
         .collect();
     Error::decision(format!(
         "{} went back behind what it had confirmed ({}). Was it restored to an older version? \
-         Start the connector again to read on from where the table stands now",
+         To read on from where it stands now, run `alluvium offsets reset`",
         role.name(),
         behind.join("; ")
     ))

@@ -127,7 +127,8 @@ impl Pipeline {
     }
 
     /// Begins in a topic partition that the table has never seen. A position that would be another
-    /// one after a crash is committed before anything is read behind it.
+    /// one after a crash is committed before anything is read behind it; where columns have to be
+    /// inferred first, with the first records.
     fn begin_new(
         &mut self,
         topic_partition: TopicPartition,
@@ -139,9 +140,15 @@ impl Pipeline {
             StartAt::Latest | StartAt::Timestamp { .. } => true,
             StartAt::Earliest | StartAt::Offsets(_) => false,
         };
-        if moves && matches!(self.table, Table::Open) {
+        if moves {
             self.collect_offsets(&topic_partition, at, at, true, now)?;
             self.seal_due.get_or_insert(SealReason::Begin);
+            if let Table::Absent { since, .. } = &mut self.table
+                && self.settings.plan.schema.columns.is_some()
+            {
+                // The table need not wait for records.
+                since.get_or_insert(now);
+            }
         }
         Ok(start)
     }

@@ -5,10 +5,10 @@
 //! offsets are accounted for. Else a position that falls behind retention would look like a loss.
 //! The same look notices a topic that was deleted and created again while nobody wrote to it.
 
-use connector_api::Result;
 use connector_api::clock::Moment;
 use connector_api::ids::TopicPartition;
 use connector_api::offsets::OffsetRange;
+use connector_api::{Result, Retry};
 
 use super::{Pipeline, Table};
 use crate::source::{Command, Tail};
@@ -40,8 +40,10 @@ impl Pipeline {
         self.asked(topic_partition);
         let now = self.now();
         let empty = match empty {
-            // The table or the topic is another one, and a person must know.
-            Err(error) if error.needs_decision() || self.until_end.is_some() => return Err(error),
+            // The topic is another one, or somebody waits for the end.
+            Err(error) if error.retry() == Retry::AfterRefresh || self.until_end.is_some() => {
+                return Err(error);
+            }
             Err(error) => {
                 tracing::debug!(%topic_partition, %error, "the end of a log was not looked at");
                 None

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use super::client::{Reports, consumer_config};
 use super::rebalance::{ASK_TIMEOUT, Context, describe, note_group_offsets};
 use super::{AssignedPartition, ByteGauge, Command, SourceBatch, SourceEvent, Start, witness};
-use crate::config::{ConnectorPlan, KafkaPlan, OnBadRecord, OnLoss, TopicSelection};
+use crate::config::{ConnectorPlan, KafkaPlan, OnBadRecord, TopicSelection};
 
 /// A batch is handed over when it has this many bytes,
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -413,8 +413,7 @@ impl Poller {
         let context = self.consumer.context();
         let identities: Vec<TopicPartition> =
             context.owned().iter().map(|owned| owned.topic_partition.clone()).collect();
-        if let Err(error) = witness::same_topics(self.consumer.client(), identities, &context.plan)
-        {
+        if let Err(error) = witness::same_topics(self.consumer.client(), identities) {
             return error;
         }
         let owned = self.consumer.context().owned();
@@ -432,16 +431,12 @@ impl Poller {
                 Err(error) => found.push(format!("{topic}-{partition}: {error}")),
             }
         }
-        let message = format!(
-            "Kafka no longer has records that the table does not have ({}). They were removed by retention, \
-             or the topic was emptied. Nothing was skipped",
-            found.join("; ")
-        );
         // By a new start the assignment decides, which knows the table.
-        match context.plan.on_gap {
-            OnLoss::Stop => Error::decision(message),
-            OnLoss::Continue => Error::external(message).with_retry(Retry::AfterRefresh),
-        }
+        Error::external(format!(
+            "Kafka no longer has records that were to be read next ({})",
+            found.join("; ")
+        ))
+        .with_retry(Retry::AfterRefresh)
     }
 
     /// Closes the consumer: it revokes everything, and the callback waits for the pipeline's last

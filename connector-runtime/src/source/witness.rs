@@ -15,7 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::client::consumer_config;
 use super::topic_id::topic_id;
-use crate::config::{KafkaPlan, OnLoss};
+use crate::config::KafkaPlan;
 
 /// A commit does not wait for brokers that do not answer: what was read from them is committed.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -67,7 +67,7 @@ impl TopicWitness {
 impl Question {
     /// Asks. An error says that a topic is another one now.
     pub fn ask(self) -> Result<()> {
-        same_topics(self.witness.client.client(), self.read_from, &self.witness.plan)
+        same_topics(self.witness.client.client(), self.read_from)
     }
 }
 
@@ -75,7 +75,6 @@ impl Question {
 pub(super) fn same_topics<C: ClientContext>(
     client: &Client<C>,
     read_from: Vec<TopicPartition>,
-    plan: &KafkaPlan,
 ) -> Result<()> {
     let topics: BTreeMap<Arc<str>, TopicId> =
         read_from.into_iter().map(|tp| (tp.topic, tp.topic_id)).collect();
@@ -84,7 +83,7 @@ pub(super) fn same_topics<C: ClientContext>(
             continue;
         }
         match topic_id(client, &topic, ASK_TIMEOUT) {
-            Ok(now) if now != read_from => return Err(recreated(&topic, &read_from, &now, plan)),
+            Ok(now) if now != read_from => return Err(recreated(&topic, &read_from, &now)),
             Ok(_) => {}
             Err(error) => tracing::debug!(%topic, %error, "the topic's id could not be asked for"),
         }
@@ -92,16 +91,10 @@ pub(super) fn same_topics<C: ClientContext>(
     Ok(())
 }
 
-fn recreated(topic: &str, was: &TopicId, now: &TopicId, plan: &KafkaPlan) -> Error {
-    let message = format!(
-        "topic `{topic}` was deleted and created again while it was read: its id was {was} and is now {now}. \
-         Nothing was committed from the new topic, and what the old one held and the table does not is gone"
-    );
-    match plan.on_topic_recreated {
-        OnLoss::Stop => Error::decision(format!(
-            "{message}. To read the new topic from its first record, set `on_topic_recreated: continue`"
-        )),
-        // By a new start the assignment decides, which knows the table.
-        OnLoss::Continue => Error::external(message).with_retry(Retry::AfterRefresh),
-    }
+/// By a new start the assignment decides, which knows the table.
+fn recreated(topic: &str, was: &TopicId, now: &TopicId) -> Error {
+    Error::external(format!(
+        "topic `{topic}` was deleted and created again while it was read: its id was {was} and is now {now}"
+    ))
+    .with_retry(Retry::AfterRefresh)
 }

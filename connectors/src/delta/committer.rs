@@ -64,7 +64,6 @@ use super::writer::AddAction;
 
 /// The keys of `commitInfo.operationParameters` that are ours, beside [`log::TOKEN`].
 const FINGERPRINT: &str = "alluvium.fingerprint";
-const CONNECTOR: &str = "alluvium.connector";
 const CONSUMED: &str = "alluvium.consumed";
 const REJECTED: &str = "alluvium.rejected";
 const TOMBSTONES: &str = "alluvium.tombstones";
@@ -139,7 +138,11 @@ impl DeltaCommitter {
                 (loaded, entry)
             }
         };
-        let conflict = altered(&self.base.snapshot, &snapshot);
+        let mut conflict = altered(&self.base.snapshot, &snapshot);
+        if conflict.is_none() && snapshot.version() > self.base.snapshot.version() {
+            let since = self.base.snapshot.version();
+            conflict = self.restored(&snapshot, since).await?;
+        }
         if conflict.is_none() {
             let listed = snapshot.version();
             self.base = Base { snapshot: snapshot.clone(), entry, seen, listed };
@@ -163,12 +166,19 @@ impl DeltaCommitter {
         Ok(Some((newer, entry)))
     }
 
+    /// Whether somebody put the table back to an older version since, and since our last commit.
+    async fn restored(&self, newest: &SnapshotRef, since: u64) -> Result<Option<Conflict>> {
+        let (store, newest) = (&self.table.store, newest.version());
+        let restored = log::restored(store, &self.connector, newest, since).await?;
+        Ok(restored.map(|version| Conflict::TableRestored { version }))
+    }
+
     /// The newest version, for questions that no alteration of the table touches.
     async fn newest(&mut self) -> Result<SnapshotRef> {
         match self.refresh().await? {
-            (_, Some(conflict @ Conflict::TableReplaced)) => Err(Error::decision(format!(
-                "{conflict}; its rows and offsets are gone. To fill the new table, restart the connector"
-            ))),
+            (_, Some(conflict @ Conflict::TableReplaced)) => {
+                Err(Error::decision(format!("{conflict}; its rows and offsets are gone")))
+            }
             (newest, _) => Ok(newest),
         }
     }
@@ -276,6 +286,12 @@ enum Attempt {
 impl TableCommitter for DeltaCommitter {
     async fn checkpoint(&mut self) -> Result<OffsetCheckpoint> {
         let newest = self.newest().await?;
+        if let Some(conflict) = self.restored(&newest, 0).await? {
+            return Err(Error::decision(format!(
+                "{conflict}; {}",
+                connector_api::outcome::AFTER_RESTORE
+            )));
+        }
         let connector = self.connector.clone();
         self.table.blocking(move |table| offsets::checkpoint(table, &newest, &connector)).await?
     }
@@ -347,7 +363,7 @@ fn write_version(
     let mut parameters = vec![
         (log::TOKEN, commit.token().0.clone()),
         (FINGERPRINT, commit.fingerprint().to_owned()),
-        (CONNECTOR, connector.to_string()),
+        (log::CONNECTOR, connector.to_string()),
         (CONSUMED, account.consumed.to_string()),
         (REJECTED, account.rejected.to_string()),
         (TOMBSTONES, account.tombstones.to_string()),
@@ -408,7 +424,7 @@ fn altered(known: &SnapshotRef, newest: &SnapshotRef) -> Option<Conflict> {
 
 fn gone() -> Error {
     Error::decision(
-        "the table is no longer there; its rows and offsets are gone. To begin a new one, restart the connector",
+        "the table is no longer there; its rows and offsets are gone. To begin a new one, run `alluvium offsets reset`",
     )
 }
 

@@ -24,6 +24,9 @@ use super::store::{Store, store_error};
 /// The key of `commitInfo.operationParameters` that holds the commit's token.
 pub(super) const TOKEN: &str = "alluvium.token";
 
+/// The key that holds the connector's name.
+pub(super) const CONNECTOR: &str = "alluvium.connector";
+
 /// How many entries a look-up reads before it calls the history too long to tell.
 const LOOK_BACK_MAX: u64 = 1000;
 /// Entries that a look-up reads at once.
@@ -106,6 +109,49 @@ pub(super) async fn look_up(
         }
     }
     Ok(if oldest == 0 { TokenLookup::NotFound } else { TokenLookup::Pruned { stored } })
+}
+
+/// The newest version that put the table back to an older one, if that was after `since` and after
+/// the connector's own last commit: rows that it had confirmed may be gone, while the stored offsets
+/// stay as they were (Spark's RESTORE leaves `txn` actions alone).
+pub(super) async fn restored(
+    store: &Store,
+    connector: &ConnectorName,
+    newest: u64,
+    since: u64,
+) -> Result<Option<u64>> {
+    let oldest = newest.saturating_sub(LOOK_BACK_MAX).max(since + 1);
+    let mut entries = stream::iter((oldest..=newest).rev())
+        .map(|version| async move { (version, content(store, version).await) })
+        .buffered(READS_AT_ONCE);
+    while let Some((version, entry)) = entries.next().await {
+        let Some(entry) = entry? else { return Ok(None) };
+        match by_whom(&entry, connector) {
+            By::Us => return Ok(None),
+            By::Restore => return Ok(Some(version)),
+            By::Others => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Who wrote an entry.
+#[derive(Debug, PartialEq, Eq)]
+enum By {
+    Us,
+    /// Somebody who put the table back to an older version.
+    Restore,
+    Others,
+}
+
+fn by_whom(entry: &[u8], connector: &ConnectorName) -> By {
+    let line = entry.split(|byte| *byte == b'\n').find(|line| mentions(line, "\"commitInfo\""));
+    let info = line.and_then(|line| serde_json::from_slice::<Value>(line).ok()).unwrap_or_default();
+    let info = &info["commitInfo"];
+    if info["operationParameters"][CONNECTOR] == connector.as_str() {
+        return By::Us;
+    }
+    if info["operation"] == "RESTORE" { By::Restore } else { By::Others }
 }
 
 /// Proof that this version holds the commit.

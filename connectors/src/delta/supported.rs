@@ -66,6 +66,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Result<()> {
         legacy => found.push(format!("writer version {legacy} (1, 2 and 7 are supported)")),
     }
     column_rules(&snapshot.schema(), "", &mut found);
+    let refused = found.len();
     let properties = snapshot.table_properties();
     if let Some(retention) = properties.set_transaction_retention_duration
         && retention < RETENTION_MIN
@@ -75,10 +76,12 @@ pub(super) fn check(snapshot: &Snapshot) -> Result<()> {
     if found.is_empty() {
         return Ok(());
     }
-    Err(Error::user(format!(
+    let message = format!(
         "it has what this version cannot write correctly: {}; write into another table, or remove it there",
         found.join(", ")
-    )))
+    );
+    // Offsets that expire are a danger to what is in the table already.
+    Err(if refused == 0 { Error::decision(message) } else { Error::user(message) })
 }
 
 /// Refuses properties for a new table that we could not honour afterwards.

@@ -7,6 +7,7 @@
     reason = "a panic is how a test fails; clippy sees only the functions that are tests themselves"
 )]
 
+mod altered;
 mod crash_points;
 mod dead_letters;
 mod errors;
@@ -16,6 +17,7 @@ mod inference;
 mod journey;
 mod kill_nine;
 mod quickstart;
+mod starts;
 mod stops;
 mod two_workers;
 
