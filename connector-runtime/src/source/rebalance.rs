@@ -33,6 +33,9 @@ use crate::config::{KafkaPlan, StartAt};
 
 /// How long one question to the brokers may take.
 pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the group's coordinator is asked while it is not ready, and the pause between.
+const ASKS_MAX: u32 = 40;
+const ASK_PAUSE: Duration = Duration::from_millis(500);
 /// How long the pipeline may take to find out where the table stands.
 const ASSIGN_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -320,6 +323,10 @@ pub(super) fn note_group_offsets(
 }
 
 /// What is noted down for the group.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "on the consumer's own thread; nothing tells when a coordinator is ready but to ask again"
+)]
 fn group_offsets(
     consumer: &BaseConsumer<Context>,
     partitions: &[(String, i32)],
@@ -331,9 +338,26 @@ fn group_offsets(
     if list.count() == 0 {
         return Ok(list);
     }
-    consumer
-        .committed_offsets(list, ASK_TIMEOUT)
-        .map_err(|e| Error::external("the group's offsets cannot be asked for").with_source(e))
+    let failed =
+        |e: KafkaError| Error::external("the group's offsets cannot be asked for").with_source(e);
+    let mut tried = 1;
+    loop {
+        match consumer.committed_offsets(list.clone(), ASK_TIMEOUT) {
+            Err(error) if tried < ASKS_MAX && is_settling(&error) => {
+                tracing::debug!(%error, tried, "the group's coordinator is not ready yet");
+                std::thread::sleep(ASK_PAUSE);
+                tried += 1;
+            }
+            answer => return answer.map_err(failed),
+        }
+    }
+}
+
+/// True while the group's coordinator starts or moves.
+fn is_settling(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator))
 }
 
 /// Reads a note. One about a topic that had the same name and was deleted says nothing of this one.
