@@ -30,6 +30,7 @@ pub mod object_store;
 pub mod paths;
 pub mod producer;
 pub mod raw;
+pub mod random;
 pub mod reader;
 pub mod service;
 pub mod verifier;

@@ -6,6 +6,7 @@ use integration_tests::case;
 use integration_tests::connector::Connector;
 use integration_tests::datasets::{FLIGHT_COLUMNS, flights_for_ever};
 use integration_tests::producer::{Feed, round_robin};
+use integration_tests::random::Random;
 use integration_tests::reader;
 use integration_tests::verifier::assert_equal;
 use integration_tests::wait::{let_pass, unix_ms};
@@ -19,7 +20,9 @@ const ROUNDS: u32 = 20;
 fn twenty_kills_lose_nothing_and_repeat_nothing() {
     let case = case!();
     let seed = std::env::var("ALLUVIUM_IT_SEED").ok().and_then(|seed| seed.parse().ok());
-    let mut random = Random::new(seed.unwrap_or_else(|| unix_ms().unsigned_abs()));
+    let seed: u64 = seed.unwrap_or_else(|| unix_ms().unsigned_abs());
+    eprintln!("ALLUVIUM_IT_SEED={seed}");
+    let mut random = Random::new(seed);
     let topic = case.topic(4);
     let mut connector = Connector::new(&case.unique("killed"), &topic, &case.local_table());
     connector.columns = Some(FLIGHT_COLUMNS);
@@ -41,21 +44,4 @@ fn twenty_kills_lose_nothing_and_repeat_nothing() {
 
     run_until_end(&case, &file).start().wait(PATIENCE).assert_code(0);
     assert_equal(&case, &[&produced], &connector.location, FLIGHT_COLUMNS);
-}
-
-/// Numbers that look random, and are the same for the same seed (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Random {
-        eprintln!("ALLUVIUM_IT_SEED={seed}");
-        Random(seed.max(1))
-    }
-
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        low + self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % (high - low)
-    }
 }
