@@ -24,7 +24,6 @@ pub async fn stage_all(files: Vec<Box<dyn TableWriter>>) -> Result<Vec<StagedFil
 async fn stage(mut file: Box<dyn TableWriter>) -> Result<StagedFile> {
     let mut tried = 0;
     loop {
-        fail::fail_point!("w2_file_half_written", |_| std::process::abort());
         tried += 1;
         match file.stage().await {
             Ok(staged) => return Ok(staged),

@@ -290,7 +290,10 @@ async fn put_parts(upload: &mut dyn MultipartUpload, content: &Bytes) -> object_
     let part = |start: usize| content.slice(start..content.len().min(start + PART_BYTES));
     // The order of the calls is the order of the parts; their requests run when they are polled.
     let parts: Vec<_> = starts.map(|start| upload.put_part(part(start).into())).collect();
-    stream::iter(parts).buffer_unordered(PARTS_IN_FLIGHT).try_collect::<()>().await?;
+    let mut put = stream::iter(parts).buffer_unordered(PARTS_IN_FLIGHT);
+    put.try_next().await?;
+    fail::fail_point!("w2_file_half_written", |_| std::process::abort());
+    put.try_collect::<()>().await?;
     upload.complete().await?;
     Ok(())
 }
