@@ -39,6 +39,8 @@ pub(super) fn consumer_config(plan: &KafkaPlan) -> ClientConfig {
     let properties: &BTreeMap<String, Secret<String>> = &plan.properties;
     let broker_side = properties.get("group.protocol").is_some_and(|p| p.expose() == "consumer");
     let mut config = ClientConfig::new();
+    // How a connection failed may come as a mere notice: see `Reports::log`.
+    config.set_log_level(RDKafkaLogLevel::Info);
     for (key, value) in DEFAULTS {
         if !(broker_side && CLASSIC_ONLY.contains(key)) {
             config.set(*key, *value);
@@ -54,6 +56,17 @@ pub(super) fn consumer_config(plan: &KafkaPlan) -> ClientConfig {
     config
 }
 
+/// Why there can be no consumer with these properties: librdkafka has read what they name.
+pub(super) fn refused(error: KafkaError) -> Error {
+    let hint = match error.to_string().contains("ssl.") {
+        true => {
+            "; check that the files under `ssl.*` are there and are PEM, and check `ssl.key.password`"
+        }
+        false => "",
+    };
+    Error::user(format!("`source.kafka.properties` are refused by librdkafka: {error}{hint}"))
+}
+
 /// What librdkafka reports on the side, kept for the message of whoever fails because of it.
 ///
 /// The kind of trouble comes as an error, its reason as a log line only.
@@ -66,6 +79,8 @@ pub(super) struct Reports {
 struct Last {
     code: Option<RDKafkaErrorCode>,
     reason: Option<String>,
+    /// The reason came as an error, not as a notice.
+    grave: bool,
     warned: Vec<RDKafkaErrorCode>,
 }
 
@@ -80,18 +95,21 @@ impl Reports {
                 | RDKafkaLogLevel::Critical
                 | RDKafkaLogLevel::Error
         );
-        if grave {
+        let mut last = self.last();
+        // That a broker closed the connection is a notice, with what may be behind it.
+        if grave || (facility == "FAIL" && !last.grave) {
             // The thread's name and librdkafka's own state say nothing to a user.
             let reason = message.split_once("]: ").map_or(message, |(_, reason)| reason);
             let reason = reason.split_once(" (after ").map_or(reason, |(reason, _)| reason);
-            self.last().reason = Some(reason.to_owned());
+            last.reason = Some(reason.to_owned());
+            last.grave = grave;
         }
     }
 
     /// Takes an error that concerns the client as a whole. librdkafka goes on trying by itself.
     pub(super) fn error(&self, code: RDKafkaErrorCode) {
         let mut last = self.last();
-        let follows = code == RDKafkaErrorCode::AllBrokersDown && !last.warned.is_empty();
+        let follows = last.warned.iter().any(|warned| weight(*warned) > weight(code));
         if !follows && !last.warned.contains(&code) {
             last.warned.push(code);
             let reason = last.reason.as_deref().unwrap_or_default();
@@ -104,8 +122,7 @@ impl Reports {
     /// Remembers an error for [`explain`](Self::explain).
     pub(super) fn note(&self, code: RDKafkaErrorCode) {
         let mut last = self.last();
-        // "All brokers are down" follows the cause and must not hide it.
-        if last.code.is_none() || code != RDKafkaErrorCode::AllBrokersDown {
+        if last.code.is_none_or(|held| weight(code) >= weight(held)) {
             last.code = Some(code);
         }
     }
@@ -120,21 +137,117 @@ impl Reports {
         let Last { code, reason, .. } = self.last().clone();
         let code = code.or_else(|| error.rdkafka_error_code()).unwrap_or(RDKafkaErrorCode::Fail);
         let reason = reason.unwrap_or_else(|| code.to_string());
-        let message = |hint: &str| format!("{doing} at `{brokers}`: {reason}; {hint}");
+        let message = format!("{doing} at `{brokers}`: {reason}; {}", hint(code, &reason));
         match code {
-            RDKafkaErrorCode::Authentication => Error::user(message(
-                "check `sasl.mechanism`, `sasl.username` and `sasl.password` under `source.kafka.properties`",
-            )),
-            RDKafkaErrorCode::SSL => Error::user(message(
-                "check `ssl.ca.location` and the certificates under `source.kafka.properties`",
-            )),
-            _ => Error::external(message(
-                "check `source.kafka.bootstrap_servers`, and `security.protocol` if the listener wants TLS or SASL",
-            )),
+            RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL => Error::user(message),
+            _ => Error::external(message),
         }
     }
 
     fn last(&self) -> std::sync::MutexGuard<'_, Last> {
         self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// One trouble is reported more than once, in less and less detail: what follows must not hide the cause.
+fn weight(code: RDKafkaErrorCode) -> u8 {
+    match code {
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL => 2,
+        RDKafkaErrorCode::AllBrokersDown => 0,
+        _ => 1,
+    }
+}
+
+/// What to do about trouble with a connection.
+///
+/// | code | the reason has | likeliest cause |
+/// |---|---|---|
+/// | `Authentication` | | a wrong mechanism, user or password |
+/// | `SSL` | | the broker's certificate is not trusted |
+/// | any other | an alert of TLS | the broker does not take the client's certificate |
+/// | any other | TLS that the other side closed | the listener speaks no TLS |
+/// | any other | a connection that the other side closed | the listener speaks TLS, or wants a password |
+/// | any other | | a wrong address, or a broker that is away |
+fn hint(code: RDKafkaErrorCode, reason: &str) -> &'static str {
+    match code {
+        RDKafkaErrorCode::Authentication => {
+            "check `sasl.mechanism`, `sasl.username` and `sasl.password` under `source.kafka.properties`"
+        }
+        RDKafkaErrorCode::SSL => {
+            "check `ssl.ca.location` and the certificates under `source.kafka.properties`"
+        }
+        _ if reason.contains("SSL alert") => {
+            "the broker refuses this client's certificate, or its lack: check `ssl.certificate.location` and \
+             `ssl.key.location` under `source.kafka.properties`"
+        }
+        _ if reason.contains("SSL connection closed by peer") => {
+            "the listener may speak no TLS: check `security.protocol` under `source.kafka.properties`, and \
+             `source.kafka.bootstrap_servers`"
+        }
+        _ if reason.contains("connection closed by peer") => {
+            "the listener may want TLS or SASL: check `security.protocol` under `source.kafka.properties`, and \
+             `source.kafka.bootstrap_servers`"
+        }
+        _ => {
+            "check `source.kafka.bootstrap_servers`, and `security.protocol` if the listener wants TLS or SASL"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use RDKafkaErrorCode::{AllBrokersDown, Authentication, BrokerTransportFailure, SSL};
+
+    use super::*;
+
+    /// What is said after these log lines and error codes.
+    #[track_caller]
+    fn check(lines: &[(RDKafkaLogLevel, &str)], codes: &[RDKafkaErrorCode], expected: &str) {
+        let reports = Reports::default();
+        for (level, line) in lines {
+            reports.log(*level, "FAIL", &format!("[thrd:b]: {line} (after 3ms in state UP)"));
+        }
+        codes.iter().for_each(|code| reports.error(*code));
+        let timeout = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+        let said = reports.explain("b:9", "no broker answered", &timeout).to_string();
+        assert_eq!(said, format!("no broker answered at `b:9`: {expected}"));
+    }
+
+    #[test]
+    fn what_follows_an_error_does_not_hide_it() {
+        let trust =
+            "x; check `ssl.ca.location` and the certificates under `source.kafka.properties`";
+        let lines = [(RDKafkaLogLevel::Error, "x")];
+        check(&lines, &[SSL, BrokerTransportFailure, AllBrokersDown], trust);
+        check(&lines, &[AllBrokersDown, BrokerTransportFailure, SSL], trust);
+        let password = "x; check `sasl.mechanism`, `sasl.username` and `sasl.password` under `source.kafka.properties`";
+        check(&lines, &[Authentication, BrokerTransportFailure], password);
+    }
+
+    #[test]
+    fn a_notice_is_the_reason_where_there_is_no_other() {
+        let closed = "Disconnected: connection closed by peer";
+        check(
+            &[(RDKafkaLogLevel::Info, closed)],
+            &[AllBrokersDown],
+            "Disconnected: connection closed by peer; the listener may want TLS or SASL: check `security.protocol` \
+             under `source.kafka.properties`, and `source.kafka.bootstrap_servers`",
+        );
+        check(
+            &[(RDKafkaLogLevel::Error, "SSL alert number 42"), (RDKafkaLogLevel::Info, closed)],
+            &[BrokerTransportFailure],
+            "SSL alert number 42; the broker refuses this client's certificate, or its lack: check \
+             `ssl.certificate.location` and `ssl.key.location` under `source.kafka.properties`",
+        );
+    }
+
+    #[test]
+    fn silence_is_a_wrong_address() {
+        check(
+            &[],
+            &[],
+            "OperationTimedOut (Local: Timed out); check `source.kafka.bootstrap_servers`, and `security.protocol` \
+             if the listener wants TLS or SASL",
+        );
     }
 }

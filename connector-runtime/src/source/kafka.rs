@@ -20,7 +20,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::mpsc;
 
-use super::client::{Reports, consumer_config};
+use super::client::{Reports, consumer_config, refused};
 use super::rebalance::{ASK_TIMEOUT, Context, describe, note_group_offsets};
 use super::{AssignedPartition, ByteGauge, Command, SourceBatch, SourceEvent, Start, witness};
 use crate::config::{ConnectorPlan, KafkaPlan, OnBadRecord, TopicSelection};
@@ -90,9 +90,7 @@ impl KafkaSource {
             paused: Default::default(),
         };
         let consumer: BaseConsumer<Context> =
-            consumer_config(&plan.source).create_with_context(context).map_err(|e| {
-                Error::user("`source.kafka.properties` are refused by librdkafka").with_source(e)
-            })?;
+            consumer_config(&plan.source).create_with_context(context).map_err(refused)?;
         let prepared = Prepared { consumer, plan: plan.source.clone(), events, clock };
         let names = prepared.topic_partitions()?;
         let topics = describe(&prepared.consumer, &names, &plan.source)?;
