@@ -29,6 +29,7 @@ check_system() {
   need "cc (a C compiler)" "Debian package gcc" command -v cc
   need make "Debian package make" command -v make
   need perl "Debian package perl" command -v perl
+  need openssl "Debian package openssl" command -v openssl
   need "java 17 or newer" "Debian package openjdk-17-jre-headless" java_is_17_or_newer
   need mvn "Debian package maven" command -v mvn
   need npm "Debian package npm" command -v npm

@@ -2,8 +2,10 @@
 //!
 //! `ALLUVIUM_IT_KAFKA=host:port` (and `ALLUVIUM_IT_KAFKA_SASL` for its listener with passwords) names
 //! a broker that runs already, so that working on one test does not cost a start of the broker each time.
+//! Tests of TLS need a broker of their own.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -20,10 +22,12 @@ use crate::paths;
 use crate::service::{Service, free_ports};
 use crate::wait::eventually;
 
-/// The user of the listener with passwords.
+/// The user of the listeners with passwords.
 pub const SASL_USER: &str = "bob";
 /// That user's password.
 pub const SASL_PASSWORD: &str = "bob-secret";
+/// What the client's private key is encrypted by.
+pub const KEY_PASSWORD: &str = "key-secret";
 
 const START_LIMIT: Duration = Duration::from_secs(90);
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
@@ -49,6 +53,27 @@ pub struct Broker {
     pub sasl_bootstrap: String,
     /// None: somebody else started it.
     service: Option<Service>,
+    tls: Option<Tls>,
+}
+
+/// How to reach a broker by TLS.
+#[derive(Debug)]
+pub struct Tls {
+    /// `host:port` for [`SASL_USER`] by `SASL_SSL` and `SCRAM-SHA-512`.
+    pub sasl_bootstrap: String,
+    /// `host:port` for who has a certificate of the same authority as the broker.
+    pub mutual_bootstrap: String,
+    /// Where the certificates lie.
+    folder: PathBuf,
+}
+
+impl Tls {
+    /// A file that `certificates.sh` made.
+    pub fn file(&self, name: &str) -> String {
+        let path = self.folder.join(name);
+        assert!(path.try_exists().unwrap(), "{} is missing", path.display());
+        path.to_string_lossy().into_owned()
+    }
 }
 
 impl Broker {
@@ -56,7 +81,7 @@ impl Broker {
         let broker = match std::env::var("ALLUVIUM_IT_KAFKA") {
             Ok(bootstrap) => {
                 let sasl_bootstrap = std::env::var("ALLUVIUM_IT_KAFKA_SASL").unwrap_or_default();
-                Broker { bootstrap, sasl_bootstrap, service: None }
+                Broker { bootstrap, sasl_bootstrap, service: None, tls: None }
             }
             Err(_) => Broker::start(),
         };
@@ -66,12 +91,15 @@ impl Broker {
 
     fn start() -> Broker {
         let folder = Service::folder("kafka");
-        let [clients, controller, sasl] = free_ports();
+        let [clients, controller, sasl, sasl_ssl, mutual] = free_ports();
         let log = folder.join("data");
         let properties = SERVER_PROPERTIES
             .replace("@clients", &clients.to_string())
             .replace("@controller", &controller.to_string())
+            .replace("@sasl_ssl", &sasl_ssl.to_string())
             .replace("@sasl", &sasl.to_string())
+            .replace("@mutual", &mutual.to_string())
+            .replace("@folder", &folder.to_string_lossy())
             .replace("@log", &log.to_string_lossy())
             .replace("@user", SASL_USER)
             .replace("@password", SASL_PASSWORD);
@@ -80,11 +108,21 @@ impl Broker {
         fs::write(folder.join("log4j2.yaml"), LOGGING.replace("@log", &log.to_string_lossy()))
             .unwrap();
 
+        make_certificates(&folder);
+
         let mut command = Command::new(paths::package().join("kafka/run.sh"));
-        command.arg(&folder).arg(paths::cached("kafka/libs"));
+        command.arg(&folder).arg(paths::cached("kafka/libs")).args([
+            "--add-scram",
+            &format!("SCRAM-SHA-512=[name={SASL_USER},password={SASL_PASSWORD}]"),
+        ]);
         Broker {
             bootstrap: format!("127.0.0.1:{clients}"),
             sasl_bootstrap: format!("127.0.0.1:{sasl}"),
+            tls: Some(Tls {
+                sasl_bootstrap: format!("127.0.0.1:{sasl_ssl}"),
+                mutual_bootstrap: format!("127.0.0.1:{mutual}"),
+                folder: folder.clone(),
+            }),
             service: Some(Service::start(folder, &command)),
         }
     }
@@ -98,6 +136,11 @@ impl Broker {
                 .ok()
                 .filter(|m| !m.brokers().is_empty())
         });
+    }
+
+    /// How to reach it by TLS.
+    pub fn tls(&self) -> &Tls {
+        self.tls.as_ref().expect("a test of TLS needs a broker of its own: unset ALLUVIUM_IT_KAFKA")
     }
 
     /// Creates a topic, and waits until every partition has a leader.
@@ -203,6 +246,16 @@ impl Broker {
     }
 }
 
+fn make_certificates(folder: &Path) {
+    let mut command = Command::new(paths::package().join("kafka/certificates.sh"));
+    let output = command.arg(folder).arg(KEY_PASSWORD).output().expect("bash is there");
+    assert!(
+        output.status.success(),
+        "openssl made no certificates:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 fn watermarks(client: &BaseConsumer, topic: &str, partition: i32) -> Option<(i64, i64)> {
     client.fetch_watermarks(topic, partition, Duration::from_secs(5)).ok()
 }
@@ -211,13 +264,20 @@ fn watermarks(client: &BaseConsumer, topic: &str, partition: i32) -> Option<(i64
 const SERVER_PROPERTIES: &str = r#"process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:@controller
-listeners=PLAINTEXT://127.0.0.1:@clients,CONTROLLER://127.0.0.1:@controller,PASSWORD://127.0.0.1:@sasl
-advertised.listeners=PLAINTEXT://127.0.0.1:@clients,CONTROLLER://127.0.0.1:@controller,PASSWORD://127.0.0.1:@sasl
+listeners=PLAINTEXT://127.0.0.1:@clients,CONTROLLER://127.0.0.1:@controller,PASSWORD://127.0.0.1:@sasl,PASSWORDTLS://127.0.0.1:@sasl_ssl,MUTUALTLS://127.0.0.1:@mutual
+advertised.listeners=PLAINTEXT://127.0.0.1:@clients,CONTROLLER://127.0.0.1:@controller,PASSWORD://127.0.0.1:@sasl,PASSWORDTLS://127.0.0.1:@sasl_ssl,MUTUALTLS://127.0.0.1:@mutual
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PASSWORD:SASL_PLAINTEXT
-sasl.enabled.mechanisms=PLAIN
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PASSWORD:SASL_PLAINTEXT,PASSWORDTLS:SASL_SSL,MUTUALTLS:SSL
+listener.name.password.sasl.enabled.mechanisms=PLAIN
 listener.name.password.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_@user="@password";
+listener.name.passwordtls.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.passwordtls.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.mutualtls.ssl.client.auth=required
+ssl.keystore.type=PEM
+ssl.keystore.location=@folder/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=@folder/ca.crt
 log.dirs=@log
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=5

@@ -27,7 +27,7 @@ const FAILED: i32 = 1;
 const CONFIGURATION: i32 = 2;
 
 /// Whatever is wrong, the user hears of it within this time.
-const BOUND: Duration = Duration::from_secs(60);
+pub(crate) const BOUND: Duration = Duration::from_secs(60);
 
 fn a_few_flights(case: &Case) -> Produced {
     produce(&case.topic(2), round_robin(2, flights().take(1_000)))
@@ -47,7 +47,7 @@ fn fails(case: &Case, connector: &Connector, says: &[&str]) {
 }
 
 #[track_caller]
-fn assert_failed(ended: &Ended, says: &[&str]) {
+pub(crate) fn assert_failed(ended: &Ended, says: &[&str]) {
     ended.assert_code(FAILED);
     let messages: Vec<&str> =
         ended.stderr.lines().filter(|line| line.starts_with("error: ")).collect();

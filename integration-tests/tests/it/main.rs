@@ -19,6 +19,7 @@ mod kill_nine;
 mod quickstart;
 mod starts;
 mod stops;
+mod tls;
 mod two_workers;
 
 use std::time::Duration;
