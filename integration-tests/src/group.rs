@@ -16,7 +16,15 @@ pub struct Member {
 }
 
 impl Broker {
-    /// The members of a group at rest; none while it rebalances.
+    /// How the members of a group share their topics; none if the broker itself decides it (KIP-848).
+    pub fn group_strategy(&self, group: &str) -> Option<String> {
+        let groups = self.client().fetch_group_list(Some(group), Duration::from_secs(10)).ok()?;
+        let strategy = groups.groups().first()?.protocol().to_owned();
+        (!strategy.is_empty()).then_some(strategy)
+    }
+
+    /// The members of a group at rest; none while it rebalances, or where the broker itself decides who
+    /// owns what: librdkafka can ask for groups of members that agree among themselves only.
     pub fn members(&self, group: &str) -> Vec<Member> {
         let groups = self.client().fetch_group_list(Some(group), Duration::from_secs(10));
         let Ok(groups) = groups else { return Vec::new() };

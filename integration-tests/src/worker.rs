@@ -156,6 +156,17 @@ impl Worker {
         read(&self.stderr)
     }
 
+    /// How many topic partitions it owns, by its own word.
+    pub fn owned(&self) -> u64 {
+        let log = self.stderr();
+        let count = |what: &str| -> u64 {
+            let lines = log.lines().filter(|line| line.contains(what));
+            let counts = lines.map(|line| line.split_once(" topic_partitions=").unwrap().1);
+            counts.map(|rest| rest.split(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+        };
+        count(" topic partitions assigned ") - count(" topic partitions revoked ")
+    }
+
     /// Its memory, in bytes.
     pub fn resident_bytes(&self) -> u64 {
         let status = read(&self.proc("status"));

@@ -12,6 +12,7 @@ mod crash_points;
 mod dead_letters;
 mod errors;
 mod ground;
+mod group_protocols;
 mod idle;
 mod inference;
 mod journey;
