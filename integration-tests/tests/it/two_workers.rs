@@ -91,3 +91,35 @@ fn a_frozen_worker_that_wakes_up_repeats_nothing_of_what_another_has_done() {
     run_until_end(&case, &file).start().wait(PATIENCE).assert_code(0);
     assert_equal(&case, &[&produced], &connector.location, FLIGHT_COLUMNS);
 }
+
+#[test]
+fn a_worker_with_a_place_of_its_own_comes_back_to_what_it_had() {
+    let case = case!();
+    let topic = case.topic(4);
+    let mut connector = connector(&case, &topic);
+    // Long enough that nobody misses a worker that starts again.
+    connector.properties =
+        vec![("session.timeout.ms", "60000".into()), ("group.instance.id", "${env:PLACE}".into())];
+    let file = connector.write(&case);
+    let at = |place: &str| run(&case, &file).env("PLACE", place).start();
+    let feed = Feed::start(&topic, 1_000, round_robin(4, flights_for_ever()));
+    let [leaving, staying] = [at("a"), at("b")];
+    wait_for_members(&connector, 2);
+    wait_for_rows(&connector, 1);
+
+    let shares = broker().members(&connector.group());
+    let changes = || staying.stderr().matches("topic partitions").count();
+    let before = changes();
+    leaving.signal(Signal::Term);
+    leaving.wait(PATIENCE).assert_code(0);
+    assert_eq!(broker().members(&connector.group()), shares, "members while one is away");
+    let back = at("a");
+    eventually(PATIENCE, "it has again what it had", || (back.owned() == 2).then_some(()));
+    feed.wait_for(2_000);
+
+    let produced = feed.stop();
+    wait_for_rows(&connector, produced.records.len() as u64);
+    assert_eq!(changes(), before, "changes that the other worker has noticed");
+    drain([back, staying]);
+    assert_equal(&case, &[&produced], &connector.location, FLIGHT_COLUMNS);
+}
