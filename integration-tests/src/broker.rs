@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -179,6 +182,15 @@ impl Broker {
             .set("max.compaction.lag.ms", "200");
         let created = block_on(self.admin().create_topics([&new], &AdminOptions::new()));
         created.expect("the broker creates a topic").remove(0).expect("the topic is new");
+    }
+
+    /// Lets a topic take larger records.
+    pub fn set_message_bytes_max(&self, topic: &str, bytes: u32) {
+        let bytes = bytes.to_string();
+        let config =
+            AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", &bytes);
+        let altered = block_on(self.admin().alter_configs([&config], &AdminOptions::new()));
+        altered.expect("the broker alters topics").remove(0).expect("the topic is altered");
     }
 
     /// How many records a reader gets from a partition.

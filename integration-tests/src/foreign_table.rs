@@ -71,17 +71,25 @@ pub fn newest_action(location: &Location, kind: &str) -> Value {
         .unwrap_or_else(|| panic!("no `{kind}` in {}", log.display()))
 }
 
+/// The sum of a number that each of a table's commits says.
+pub fn sum_of_commits(location: &Location, key: &str) -> u64 {
+    parameters(location, key).iter().map(|number| number.parse::<u64>().unwrap()).sum()
+}
+
 /// What a table's commits say was passed over.
 pub fn losses(location: &Location) -> Vec<String> {
+    parameters(location, "alluvium.losses")
+}
+
+fn parameters(location: &Location, key: &str) -> Vec<String> {
     let log = location.folder().join("_delta_log");
     let entries = (0..crate::reader::versions(location))
         .map(|v| fs::read_to_string(log.join(format!("{v:020}.json"))).unwrap());
-    let loss = |line: &str| -> Option<String> {
+    let parameter = |line: &str| -> Option<String> {
         let action = serde_json::from_str::<Value>(line).unwrap();
-        let parameters = &action["commitInfo"]["operationParameters"];
-        parameters["alluvium.losses"].as_str().map(str::to_owned)
+        action["commitInfo"]["operationParameters"][key].as_str().map(str::to_owned)
     };
-    entries.flat_map(|entry| entry.lines().filter_map(loss).collect::<Vec<_>>()).collect()
+    entries.flat_map(|entry| entry.lines().filter_map(parameter).collect::<Vec<_>>()).collect()
 }
 
 /// A nullable field of a schema.

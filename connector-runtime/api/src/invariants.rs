@@ -37,6 +37,7 @@ invariants! {
     Fn1 "FN-1" "After a revoke has been acknowledged, no commit that names that topic partition begins.",
     Wr1 "WR-1" "A data file is visible to readers only through a commit.",
     Wr2 "WR-2" "Rows and bytes at file close equal rows and bytes in the commit.",
+    Dl1 "DL-1" "A dead letter carries topic, partition, offset and cause, and is committed before or together with the range that contains it.",
     Cf1 "CF-1" "The fingerprint in a commit is that of the validated configuration that produced it.",
 }
 

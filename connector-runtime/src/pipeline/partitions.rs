@@ -64,11 +64,12 @@ impl Partitions {
         Start { topic_partition, offset: at, epoch: self.epoch }
     }
 
-    /// Hands topic partitions back. Positions that are settled come back, for the group.
+    /// Hands topic partitions back. Positions that the table has come back, for the group: what is
+    /// noted there and not in the table would read as a table that lost it.
     pub fn release(&mut self, revoked: &[TopicPartition]) -> OffsetCheckpoint {
-        let gone =
-            revoked.iter().filter_map(|tp| Some((tp.clone(), self.owned.remove(tp)?.settled)));
-        gone.collect()
+        let gone = revoked.iter().filter_map(|tp| Some((tp.clone(), self.owned.remove(tp)?)));
+        let in_table = gone.filter(|(_, partition)| partition.begin.is_none());
+        in_table.map(|(tp, partition)| (tp, partition.settled)).collect()
     }
 
     /// The state of a topic partition, if it is ours.
@@ -268,6 +269,15 @@ mod tests {
         let starts = partitions.rewind(&OffsetCheckpoint::default(), Some(&ahead));
         assert_eq!(starts[0].offset, at(20));
         assert_eq!(partitions.rewind(&OffsetCheckpoint::default(), None)[0].offset, at(10));
+    }
+
+    #[test]
+    fn a_start_that_the_table_has_not_seen_is_not_noted_for_the_group() {
+        let mut partitions = Partitions::default();
+        partitions.take(orders(0), at(10), true, Moment::default());
+        partitions.take(orders(1), at(5), false, Moment::default());
+        let noted = partitions.release(&[orders(0), orders(1)]);
+        assert_eq!(noted.iter().collect::<Vec<_>>(), [(&orders(1), at(5))]);
     }
 
     #[test]

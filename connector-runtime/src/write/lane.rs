@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use connector_api::Result;
 use connector_api::batch::{PartitionValues, TableBatch, TableSchema};
 use connector_api::clock::Clock;
 use connector_api::decoded::{Cause, Rejected};
@@ -13,6 +12,7 @@ use connector_api::offsets::Offset;
 use connector_api::record::{Origin, RawRecords};
 use connector_api::sink::{FileStatus, TableWriter, TableWriters};
 use connector_api::staged::Accounting;
+use connector_api::{Result, check_invariant};
 
 use super::assemble::assemble;
 use super::dead_letters::{self, DeadLetter, Stage};
@@ -140,6 +140,13 @@ impl Lane {
         accounting.rejected += unwritten;
         if self.settings.keeps_dead_letters && !rejected.is_empty() {
             let letters = letters(records, &rejected, decode_rejects);
+            check_invariant!(
+                Dl1,
+                letters.len() == rejected.len(),
+                "{} of {} rejected records of {records:?} are no record of it",
+                rejected.len() - letters.len(),
+                rejected.len()
+            );
             let rows =
                 dead_letters::rows(records, &letters, &self.settings.connector, dead_letters_from)?;
             self.dead_letters.extend(rows);

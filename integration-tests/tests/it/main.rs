@@ -7,6 +7,7 @@
     reason = "a panic is how a test fails; clippy sees only the functions that are tests themselves"
 )]
 
+mod accounted;
 mod altered;
 mod crash_points;
 mod dead_letters;
