@@ -2,7 +2,7 @@
 //!
 //! | argument | what it gives |
 //! |---|---|
-//! | `*.yaml`, `*.yml` | the connectors' tables, by connector name |
+//! | `*.yaml`, `*.yml` | the connectors' tables, by connector name; their dead letters as `NAME_dead_letters` |
 //! | `*.parquet` | that file, by its name |
 //! | a folder that holds a table | that table, by the folder's name |
 //! | a folder with `*.yaml` or `*.yml` | the connectors' tables, by connector name |

@@ -8,7 +8,7 @@ use connector_api::{Error, Result};
 use datafusion::catalog::TableProvider;
 
 use super::provider::ReaderTable;
-use crate::config::ConnectorPlan;
+use crate::config::{ConnectorPlan, OnBadRecord};
 
 /// What DataFusion reads.
 pub(super) type Provider = Arc<dyn TableProvider>;
@@ -27,6 +27,8 @@ pub(crate) struct Table {
 pub(super) enum Source {
     /// A connector's table, which may not be there yet.
     Connector(Arc<dyn Sink>),
+    /// The table of a connector's dead letters, made with the first one.
+    DeadLetters(Arc<dyn Sink>),
     /// Opened already, to find out what it is.
     Opened(Provider),
 }
@@ -84,11 +86,16 @@ impl Tables {
 
     pub(super) fn add_connectors(&mut self, plans: &[ConnectorPlan]) -> Result<()> {
         plans.iter().try_for_each(|plan| {
-            self.add(Table {
-                name: plan.name.to_string(),
-                origin: plan.file.display().to_string(),
-                source: Source::Connector(plan.table.sink.clone()),
-            })
+            let origin = plan.file.display().to_string();
+            if let OnBadRecord::DeadLetter(sink) = &plan.on_bad_record {
+                self.add(Table {
+                    name: format!("{}_dead_letters", plan.name),
+                    origin: origin.clone(),
+                    source: Source::DeadLetters(sink.clone()),
+                })?;
+            }
+            let source = Source::Connector(plan.table.sink.clone());
+            self.add(Table { name: plan.name.to_string(), origin, source })
         })
     }
 
@@ -108,6 +115,13 @@ impl Table {
     pub(super) async fn open(&self) -> Result<Provider> {
         match &self.source {
             Source::Opened(provider) => Ok(provider.clone()),
+            Source::DeadLetters(sink) => match sink.read().await? {
+                Some(reader) => Ok(provider(reader)),
+                None => Err(Error::user(format!(
+                    "there are no dead letters: no record was rejected yet, so there is no table at `{}`",
+                    sink.location()
+                ))),
+            },
             Source::Connector(sink) => match sink.read().await? {
                 Some(reader) => Ok(provider(reader)),
                 None => Err(Error::user(format!(

@@ -4,7 +4,7 @@
 //!
 //! | number | what is special | what becomes of it |
 //! |---|---|---|
-//! | ends on 999 | half of it is missing, or it has no `id` | rejected, and dropped with a count |
+//! | ends on 999 | half of it is missing, or it has no `id` | rejected: a dead letter |
 //! | ends on 25 or 75 | it happened an hour to a day earlier | a row like others |
 //! | ends on 50 | a field `campaign` that no column names | a row with the field in `_rescued` |
 //! | ends on 120 or 620 | `amount` is a text | a row with `amount` null and the text in `_rescued` |

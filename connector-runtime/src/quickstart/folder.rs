@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 const MARKER: &str = ".alluvium-quickstart";
 const CONNECTOR: &str = "clicks.yaml";
 const TABLE: &str = "clicks";
+const DEAD_LETTERS: &str = "clicks_dead_letters";
 
 /// A folder that may be filled.
 #[derive(Debug)]
@@ -49,7 +50,9 @@ impl Folder {
         if entries.is_empty() {
             return Ok(None);
         }
-        let ours = |name: &OsStr| [MARKER, CONNECTOR, TABLE].iter().any(|known| name == *known);
+        let ours = |name: &OsStr| {
+            [MARKER, CONNECTOR, TABLE, DEAD_LETTERS].iter().any(|known| name == *known)
+        };
         if let Some(other) = entries.iter().find(|entry| !ours(&entry.file_name())) {
             let name = other.file_name();
             return Ok(Some(format!(
@@ -77,6 +80,7 @@ impl Folder {
             result => result,
         };
         gone(fs::remove_dir_all(self.table())).map_err(unwritable)?;
+        gone(fs::remove_dir_all(self.path.join(DEAD_LETTERS))).map_err(unwritable)?;
         gone(fs::remove_file(self.connector())).map_err(unwritable)?;
         fs::create_dir_all(&self.path).map_err(unwritable)?;
         // The marker first: a run that is killed in between leaves a folder that is still ours.

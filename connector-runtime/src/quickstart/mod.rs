@@ -97,6 +97,10 @@ pub async fn run(args: QuickstartArgs, registry: &Registry, show_progress: bool)
         screen.heading(heading)?;
         screen.rows(session.query(sql, &tables).await?).await?;
     }
+    if produced.has_bad() {
+        screen.heading(outcome::DEAD_LETTERS.0)?;
+        screen.rows(session.query(outcome::DEAD_LETTERS.1, &tables).await?).await?;
+    }
     screen.heading(&format!("The connector that ran: {}", folder.connector().display()))?;
     screen.text(&yaml)?;
     next_steps(&mut screen, &folder, &broker.address(), args.keep)?;
@@ -159,7 +163,7 @@ fn connector_yaml(bootstrap_servers: &str, location: &str) -> String {
          \x20 delta:\n\
          \x20   location: {location}\n\
          \n\
-         on_bad_record: drop    # counted and left out; the default is stop\n"
+         on_bad_record: dead_letter    # kept in a table beside it; this is the default\n"
     )
 }
 

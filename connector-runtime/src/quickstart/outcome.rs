@@ -29,6 +29,13 @@ pub(super) const SHOWN: &[(&str, &str)] = &[
     ),
 ];
 
+/// The same for the records that became no rows, if there are any.
+pub(super) const DEAD_LETTERS: (&str, &str) = (
+    "Bad records are kept, with their bytes and the cause (clicks_dead_letters)",
+    "select cause, count(*) as records, min(message) as for_example \
+     from clicks_dead_letters group by cause order by cause",
+);
+
 /// Counts what each partition was given: rows are compared as `(partition, offset)`, the identity
 /// of a record.
 const COUNTED: &str = "select cast(_kafka.partition as bigint) as partition, count(*) as n, \
@@ -73,10 +80,14 @@ impl Produced {
     pub(super) fn result(&self) -> String {
         let rows: u64 = self.rows.values().sum();
         format!(
-            "{} rows, each good record once by partition and offset; {} bad records dropped",
+            "{} rows, each good record once by partition and offset; {} bad records kept as dead letters",
             grouped(rows),
             grouped(self.bad)
         )
+    }
+
+    pub(super) fn has_bad(&self) -> bool {
+        self.bad > 0
     }
 
     /// Compares with the table, partition by partition.
