@@ -1,12 +1,15 @@
 //! The command line: arguments in, exit codes out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use connector_api::{Error, Fault};
+use connector_api::clock::SystemClock;
+use connector_api::{Error, Fault, Result};
 use tracing_subscriber::EnvFilter;
 
+use crate::commands::preview::{self, PreviewArgs};
 use crate::config::{ConnectorPlan, Registry, load};
 use crate::observe::terminal::{LogWriter, grouped, is_watched};
 use crate::query::{self, QueryArgs};
@@ -66,6 +69,7 @@ enum Command {
     Quickstart(QuickstartArgs),
     Run(RunArgs),
     Validate(ValidateArgs),
+    Preview(PreviewArgs),
     Query(QueryArgs),
 }
 
@@ -130,14 +134,11 @@ async fn dispatch(cli: Cli, registry: &Registry) -> ExitCode {
             Ok(plans) => valid(&plans),
             Err(code) => code,
         },
-        Command::Query(args) => match query::run(args, registry).await {
-            Ok(()) => ExitCode::from(exit::DONE),
-            Err(error) if error.fault() == Fault::User => {
-                eprintln!("error: {error}");
-                ExitCode::from(exit::USAGE)
-            }
-            Err(error) => failed(&error),
+        Command::Preview(args) => match plan(&args.file, registry) {
+            Ok(plan) => asked(preview::run(&args, plan, Arc::new(SystemClock::start())).await),
+            Err(code) => code,
         },
+        Command::Query(args) => asked(query::run(args, registry).await),
         Command::Quickstart(args) => {
             let show_progress = is_watched() && !cli.log.quiet;
             match quickstart::run(args, registry, show_progress).await {
@@ -153,6 +154,30 @@ fn plans(paths: &[PathBuf], registry: &Registry) -> Result<Vec<ConnectorPlan>, E
         eprintln!("{errors}");
         ExitCode::from(exit::USAGE)
     })
+}
+
+/// The one connector that a command is about.
+fn plan(file: &Path, registry: &Registry) -> Result<ConnectorPlan, ExitCode> {
+    let mut plans = plans(&[file.to_owned()], registry)?;
+    match (plans.pop(), plans.is_empty()) {
+        (Some(plan), true) => Ok(plan),
+        _ => {
+            eprintln!("error: `{}` holds more than one connector; name one file", file.display());
+            Err(ExitCode::from(exit::USAGE))
+        }
+    }
+}
+
+/// How a question ends: if the user is at fault, arguments or configuration are.
+fn asked(answer: Result<()>) -> ExitCode {
+    match answer {
+        Ok(()) => ExitCode::from(exit::DONE),
+        Err(error) if error.fault() == Fault::User && !error.needs_decision() => {
+            eprintln!("error: {error}");
+            ExitCode::from(exit::USAGE)
+        }
+        Err(error) => failed(&error),
+    }
 }
 
 fn valid(plans: &[ConnectorPlan]) -> ExitCode {

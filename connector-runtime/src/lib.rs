@@ -10,7 +10,8 @@
 //!    which are staged as `StagedFile`s.
 //! 6. [`commit`]: a round makes a `StagedCommit` of files and offsets, and the table answers with a
 //!    `CommitOutcome`.
-//! 7. [`observe`]: what people see meanwhile. [`query`] reads the table back.
+//! 7. [`observe`]: what people see meanwhile. [`query`] reads the table back, [`commands`] look at a connector
+//!    that does not run.
 //!
 //! The words are defined in `connector_api`. Concrete sinks and decoders are in the package
 //! `connectors`, and only `main.rs` names them.
@@ -18,6 +19,7 @@
 #![warn(missing_docs)]
 
 pub mod cli;
+pub mod commands;
 pub mod commit;
 pub mod config;
 pub mod observe;

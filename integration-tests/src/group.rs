@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer;
 
 use crate::broker::Broker;
+use crate::wait::eventually;
 
 /// A member of a consumer group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,16 @@ impl Broker {
         let groups = self.client().fetch_group_list(Some(group), Duration::from_secs(10)).ok()?;
         let strategy = groups.groups().first()?.protocol().to_owned();
         (!strategy.is_empty()).then_some(strategy)
+    }
+
+    /// All groups that the broker knows, also those without members.
+    pub fn groups(&self) -> Vec<String> {
+        let client = self.client();
+        // The broker says no while it reads in what it knows of its groups.
+        let groups = eventually(Duration::from_secs(30), "the broker lists its groups", || {
+            client.fetch_group_list(None, Duration::from_secs(10)).ok()
+        });
+        groups.groups().iter().map(|group| group.name().to_owned()).collect()
     }
 
     /// The members of a group at rest; none while it rebalances, or where the broker itself decides who

@@ -124,10 +124,15 @@ pub trait TableMaintenance: Send + Sync + fmt::Debug {
     async fn reconcile(&self, version: u64) -> Result<Option<String>>;
 }
 
-/// One version of a table, for queries.
+/// One version of a table, for who only looks. Must not write anything, not even beside the table.
 pub trait TableReader: Send + Sync + fmt::Debug {
     /// All columns, partition columns included.
     fn schema(&self) -> SchemaRef;
+
+    /// Where this version stands for a connector, as [`TableCommitter::checkpoint`] tells it.
+    ///
+    /// Waits for the store: use it on a thread that may wait.
+    fn checkpoint(&self, connector: &ConnectorName) -> Result<OffsetCheckpoint>;
 
     /// Reads some of the columns, by their indices in [`schema`](Self::schema) and in that order.
     ///

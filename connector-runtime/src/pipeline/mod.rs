@@ -19,7 +19,7 @@ mod idle;
 mod jobs;
 pub mod partitions;
 mod revoke;
-mod table;
+pub(crate) mod table;
 mod until_end;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -503,7 +503,7 @@ impl Pipeline {
     /// Uses an open table from here on.
     fn adopt(&mut self, table: OpenTable) -> Result<()> {
         let plan = &self.settings.plan;
-        let request = table::decode_request(plan, &table)?;
+        let request = table::decode_request(plan, &table.schema.columns)?;
         let decoder = plan.decoder.decoder(&request)?;
         let settings = LaneSettings {
             schema: table.schema,

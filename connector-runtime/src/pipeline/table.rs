@@ -7,17 +7,16 @@ use arrow::datatypes::{DataType, Schema};
 use connector_api::batch::TableSchema;
 use connector_api::decoder::{DecodeRequest, OnUnknownField, RESCUED_COLUMN};
 use connector_api::schema::{payload_columns, table_schema, type_name};
-use connector_api::sink::OpenTable;
 use connector_api::{Error, Result};
 
 use crate::config::ConnectorPlan;
 use crate::source::SourceBatch;
 
 /// Records that a schema is inferred from, at most.
-pub(super) const SAMPLE_RECORDS_MAX: usize = 1000;
+pub(crate) const SAMPLE_RECORDS_MAX: usize = 1000;
 
 /// The columns for a new table: the declared ones, or those of a sample of records.
-pub(super) fn schema_for_new(plan: &ConnectorPlan, sample: &[SourceBatch]) -> Result<TableSchema> {
+pub(crate) fn schema_for_new(plan: &ConnectorPlan, sample: &[SourceBatch]) -> Result<TableSchema> {
     let payload = match &plan.schema.columns {
         Some(columns) => columns.clone(),
         None => Arc::new(infer(plan, sample)?),
@@ -51,9 +50,8 @@ fn infer(plan: &ConnectorPlan, sample: &[SourceBatch]) -> Result<Schema> {
     })
 }
 
-/// What the decoder is to fill in an open table. Checks that declared columns are the table's.
-pub(super) fn decode_request(plan: &ConnectorPlan, table: &OpenTable) -> Result<DecodeRequest> {
-    let columns = &table.schema.columns;
+/// What the decoder is to fill in a table with these columns. Checks that declared columns are the table's.
+pub(crate) fn decode_request(plan: &ConnectorPlan, columns: &Schema) -> Result<DecodeRequest> {
     if let Some(declared) = &plan.schema.columns {
         fits(declared, columns)?;
     }

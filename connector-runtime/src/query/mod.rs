@@ -17,7 +17,7 @@ use std::io::BufWriter;
 use connector_api::{Error, Result};
 
 pub use output::Format;
-pub(crate) use output::print;
+pub(crate) use output::{print, print_batches, printable, written};
 pub(crate) use session::Session;
 pub(crate) use tables::Tables;
 pub(crate) use terminal::Look;

@@ -61,8 +61,8 @@ pub struct KafkaSource {
 
 /// A consumer that has not joined its group yet.
 pub struct Prepared {
-    consumer: BaseConsumer<Context>,
-    plan: KafkaPlan,
+    pub(super) consumer: BaseConsumer<Context>,
+    pub(super) plan: KafkaPlan,
     events: mpsc::Receiver<SourceEvent>,
     clock: Arc<dyn Clock>,
 }

@@ -6,6 +6,7 @@
 //! waits for the pipeline's answer, since only the pipeline knows where the table stands.
 
 mod client;
+mod glimpse;
 mod kafka;
 mod rebalance;
 mod tail;
@@ -21,6 +22,7 @@ use connector_api::ids::TopicPartition;
 use connector_api::offsets::{Offset, OffsetCheckpoint};
 use connector_api::record::RawRecords;
 
+pub use glimpse::{Glimpse, Stretch, glimpse};
 pub use kafka::{KafkaSource, Prepared, Topics};
 pub use tail::{Tail, tail};
 pub use witness::{Question, TopicWitness};

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
+use connector_api::ids::ConnectorName;
+use connector_api::offsets::OffsetCheckpoint;
 use connector_api::sink::{RecordBatches, TableReader};
 use connector_api::{Error, Result};
 use delta_kernel::engine::arrow_data::ArrowEngineData;
@@ -15,6 +17,7 @@ use delta_kernel::schema::{DataType, SchemaRef as DeltaSchemaRef, StructField, S
 use delta_kernel::snapshot::SnapshotRef;
 use delta_kernel::{Engine, EngineData, KernelResult};
 
+use super::offsets;
 use super::schema;
 use super::store::Store;
 use super::table::{Table, kernel_error, load_if_present};
@@ -40,6 +43,10 @@ struct DeltaReader {
 impl TableReader for DeltaReader {
     fn schema(&self) -> SchemaRef {
         self.columns.clone()
+    }
+
+    fn checkpoint(&self, connector: &ConnectorName) -> Result<OffsetCheckpoint> {
+        offsets::checkpoint(&self.table, &self.snapshot, connector)
     }
 
     fn scan(&self, columns: &[usize]) -> Result<RecordBatches> {

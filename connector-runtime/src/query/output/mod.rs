@@ -17,6 +17,8 @@ use connector_api::{Error, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
+pub(crate) use table::printable;
+
 use super::session::running;
 use super::terminal::Look;
 
@@ -59,6 +61,23 @@ pub(crate) async fn print(
     written(writer.finish(out).and_then(|()| out.flush()))
 }
 
+/// Writes rows that are at hand, all of them.
+pub(crate) fn print_batches(
+    schema: SchemaRef,
+    batches: &[RecordBatch],
+    format: Format,
+    look: Look,
+    out: &mut (dyn Write + Send),
+) -> Result<()> {
+    let mut writer = writer(format, schema, 0, look);
+    for batch in batches {
+        if let Err(error) = writer.write(batch, out) {
+            return written(Err(error));
+        }
+    }
+    written(writer.finish(out).and_then(|()| out.flush()))
+}
+
 fn writer(format: Format, schema: SchemaRef, rows_max: usize, look: Look) -> Box<dyn RowWriter> {
     match format {
         Format::Table => Box::new(table::TableWriter::new(schema, rows_max, look)),
@@ -67,7 +86,8 @@ fn writer(format: Format, schema: SchemaRef, rows_max: usize, look: Look) -> Box
     }
 }
 
-fn written(result: io::Result<()>) -> Result<()> {
+/// The end of writing. Who closes the pipe has had enough.
+pub(crate) fn written(result: io::Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(|e| Error::external("the rows cannot be written").with_source(e)),

@@ -160,7 +160,7 @@ impl Cell {
 }
 
 /// Control characters as escapes: what a producer wrote must not move our user's cursor.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     match text.contains(char::is_control) {
         true => text
             .chars()

@@ -1,0 +1,8 @@
+//! Commands that look at a connector from outside, or move it while it does not run.
+//!
+//! None of them joins the connector's group. [`situation`] finds out where table and brokers stand,
+//! [`sheet`] aligns what people read.
+
+pub mod preview;
+mod sheet;
+mod situation;

@@ -1,0 +1,63 @@
+//! Where a connector stands: what its table and its brokers say, by questions that change nothing.
+
+use std::sync::Arc;
+
+use connector_api::clock::Clock;
+use connector_api::offsets::OffsetCheckpoint;
+use connector_api::sink::TableReader;
+use connector_api::{Context, Error, Result};
+
+use crate::commit::recover::{PartitionFacts, Recovery, recover};
+use crate::config::{ConnectorPlan, StartAt};
+use crate::source::{AssignedPartition, KafkaSource, Topics};
+
+/// Where a connector stands.
+#[derive(Debug)]
+pub(super) struct Situation {
+    /// The newest version of the table, if there is one.
+    pub(super) table: Option<Arc<dyn TableReader>>,
+    /// Where the table stands; nothing without a table.
+    pub(super) stored: OffsetCheckpoint,
+    /// The topic partitions that the connector reads, with the ends of their logs.
+    pub(super) topics: Topics,
+}
+
+impl Situation {
+    /// Asks table and brokers. Bounded: the store has a deadline, and each question to the brokers too.
+    pub(super) async fn find(plan: &ConnectorPlan, clock: Arc<dyn Clock>) -> Result<Self> {
+        let doing = || format!("connector `{}`", plan.name);
+        let table = plan.table.sink.read().await.context(doing)?;
+        let stored = match table.clone() {
+            Some(table) => {
+                let name = plan.name.clone();
+                blocking(move || table.checkpoint(&name)).await.context(doing)?
+            }
+            None => OffsetCheckpoint::default(),
+        };
+        let asked = plan.clone();
+        let prepared = blocking(move || KafkaSource::prepare(&asked, clock)).await;
+        let (_, topics) = prepared.context(doing)?;
+        Ok(Self { table, stored, topics })
+    }
+
+    /// Where `run` would go on in a topic partition.
+    pub(super) fn recovery(&self, of: &AssignedPartition, start_at: &StartAt) -> Recovery {
+        let AssignedPartition { topic_partition, log_start, log_end, at_timestamp } = of;
+        let facts = PartitionFacts {
+            stored: self.stored.next(topic_partition),
+            log_start: *log_start,
+            log_end: *log_end,
+            at_timestamp: *at_timestamp,
+        };
+        recover(&facts, start_at, &topic_partition.topic, topic_partition.partition)
+    }
+}
+
+/// Runs what waits for a broker or a store on a thread that may wait.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::internal("a question did not end").with_source(e))?
+}
