@@ -9,6 +9,7 @@ use connector_api::clock::SystemClock;
 use connector_api::{Error, Fault, Result};
 use tracing_subscriber::EnvFilter;
 
+use crate::commands::offsets::{self, OffsetsArgs};
 use crate::commands::preview::{self, PreviewArgs};
 use crate::config::{ConnectorPlan, Registry, load};
 use crate::observe::terminal::{LogWriter, grouped, is_watched};
@@ -70,6 +71,7 @@ enum Command {
     Run(RunArgs),
     Validate(ValidateArgs),
     Preview(PreviewArgs),
+    Offsets(OffsetsArgs),
     Query(QueryArgs),
 }
 
@@ -138,6 +140,7 @@ async fn dispatch(cli: Cli, registry: &Registry) -> ExitCode {
             Ok(plan) => asked(preview::run(&args, plan, Arc::new(SystemClock::start())).await),
             Err(code) => code,
         },
+        Command::Offsets(args) => offsets(args, registry).await,
         Command::Query(args) => asked(query::run(args, registry).await),
         Command::Quickstart(args) => {
             let show_progress = is_watched() && !cli.log.quiet;
@@ -154,6 +157,22 @@ fn plans(paths: &[PathBuf], registry: &Registry) -> Result<Vec<ConnectorPlan>, E
         eprintln!("{errors}");
         ExitCode::from(exit::USAGE)
     })
+}
+
+async fn offsets(args: OffsetsArgs, registry: &Registry) -> ExitCode {
+    let clock = Arc::new(SystemClock::start());
+    match args.what {
+        offsets::What::Show(args) => match plans(&args.paths, registry) {
+            Ok(plans) => {
+                let errors = match offsets::show::run(args.json, plans, clock).await {
+                    Ok(errors) => errors,
+                    Err(error) => vec![error],
+                };
+                errors.iter().fold(ExitCode::from(exit::DONE), |_, error| failed(error))
+            }
+            Err(code) => code,
+        },
+    }
 }
 
 /// The one connector that a command is about.

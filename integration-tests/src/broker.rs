@@ -163,6 +163,14 @@ impl Broker {
         });
     }
 
+    /// Creates a topic under the name of one that was just deleted, once the broker has let go of that.
+    pub fn create_topic_anew(&self, topic: &str, partitions: i32) {
+        eventually(REQUEST_LIMIT, "the broker has forgotten the topic", || {
+            (!self.topics().iter().any(|known| known == topic)).then_some(())
+        });
+        self.create_topic(topic, partitions);
+    }
+
     /// Deletes a topic, if the broker still answers.
     pub fn delete_topic(&self, topic: &str) {
         let options = AdminOptions::new().operation_timeout(Some(REQUEST_LIMIT));

@@ -3,6 +3,7 @@
 //! None of them joins the connector's group. [`situation`] finds out where table and brokers stand,
 //! [`sheet`] aligns what people read.
 
+pub mod offsets;
 pub mod preview;
 mod sheet;
 mod situation;

@@ -9,7 +9,7 @@ use connector_api::{Context, Error, Result};
 
 use crate::commit::recover::{PartitionFacts, Recovery, recover};
 use crate::config::{ConnectorPlan, StartAt};
-use crate::source::{AssignedPartition, KafkaSource, Topics};
+use crate::source::{AssignedPartition, KafkaSource, Prepared, Topics};
 
 /// Where a connector stands.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(super) struct Situation {
     pub(super) table: Option<Arc<dyn TableReader>>,
     /// Where the table stands; nothing without a table.
     pub(super) stored: OffsetCheckpoint,
+    /// Asks the brokers, in no group.
+    pub(super) kafka: Arc<Prepared>,
     /// The topic partitions that the connector reads, with the ends of their logs.
     pub(super) topics: Topics,
 }
@@ -36,8 +38,8 @@ impl Situation {
         };
         let asked = plan.clone();
         let prepared = blocking(move || KafkaSource::prepare(&asked, clock)).await;
-        let (_, topics) = prepared.context(doing)?;
-        Ok(Self { table, stored, topics })
+        let (kafka, topics) = prepared.context(doing)?;
+        Ok(Self { table, stored, kafka: Arc::new(kafka), topics })
     }
 
     /// Where `run` would go on in a topic partition.

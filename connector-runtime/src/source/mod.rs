@@ -7,6 +7,7 @@
 
 mod client;
 mod glimpse;
+mod group;
 mod kafka;
 mod rebalance;
 mod tail;

@@ -18,6 +18,7 @@ mod idle;
 mod inference;
 mod journey;
 mod kill_nine;
+mod offsets;
 mod preview;
 mod quickstart;
 mod starts;

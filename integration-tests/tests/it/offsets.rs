@@ -1,0 +1,147 @@
+//! `alluvium offsets`: what it says is what was produced and committed, and what it announces happens.
+
+use integration_tests::broker::broker;
+use integration_tests::case;
+use integration_tests::case::Case;
+use integration_tests::connector::Connector;
+use integration_tests::datasets::{FLIGHT_COLUMNS, flights};
+use integration_tests::producer::{Produced, produce, round_robin};
+use integration_tests::service::free_ports;
+use integration_tests::worker::{Ended, Launch, run_until_end};
+use serde_json::{Value, json};
+
+use crate::PATIENCE;
+
+const PARTITIONS: i32 = 2;
+
+/// Two partitions with 500 flights each, of which the last came later than the others.
+fn a_thousand_flights(case: &Case) -> Produced {
+    let topic = case.topic(PARTITIONS);
+    let mut produced = produce(&topic, round_robin(PARTITIONS, flights().take(998)));
+    produced.extend(produce(&topic, round_robin(PARTITIONS, flights().skip(998).take(2))));
+    produced
+}
+
+fn connector(case: &Case, produced: &Produced) -> Connector {
+    let mut connector = Connector::new(&case.unique("stand"), &produced.topic, &case.local_table());
+    connector.columns = Some(FLIGHT_COLUMNS);
+    connector
+}
+
+fn run_to_the_end(case: &Case, connector: &Connector) {
+    run_until_end(case, &connector.write(case)).start().wait(PATIENCE).assert_code(0);
+}
+
+/// `alluvium offsets ARGS...`
+fn offsets(case: &Case, args: &[&str]) -> Ended {
+    let args: Vec<&str> = ["offsets"].iter().chain(args).copied().collect();
+    Launch::new(case, args).start().wait(PATIENCE)
+}
+
+fn show(case: &Case, connector: &Connector) -> Value {
+    let file = connector.write(case);
+    let ended = offsets(case, &["show", file.to_str().unwrap(), "--json"]);
+    ended.assert_code(0);
+    let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+    document["connectors"][0].clone()
+}
+
+/// One field of each topic partition, in order.
+fn each(standing: &Value, field: &str) -> Vec<Value> {
+    let lines = standing["topic_partitions"].as_array().unwrap().iter();
+    lines.map(|line| line[field].clone()).collect()
+}
+
+#[test]
+fn offsets_are_those_that_were_produced_and_committed() {
+    let case = case!();
+    let produced = a_thousand_flights(&case);
+    let connector = connector(&case, &produced);
+    run_to_the_end(&case, &connector);
+    produce(&produced.topic, round_robin(PARTITIONS, flights().take(60)));
+
+    let standing = show(&case, &connector);
+    assert_eq!(standing["connector"], json!(connector.name));
+    assert_eq!(standing["table"], json!({"location": connector.location.uri(), "exists": true}));
+    assert_eq!(standing["group"], json!(connector.group()));
+    assert_eq!(each(&standing, "partition"), [0, 1]);
+    assert_eq!(each(&standing, "next"), [500, 500]);
+    assert_eq!(each(&standing, "group"), [500, 500]);
+    assert_eq!(each(&standing, "log_start"), [0, 0]);
+    assert_eq!(each(&standing, "log_end"), [530, 530]);
+    assert_eq!(each(&standing, "lag"), [30, 30]);
+    assert_eq!(standing["totals"]["lag"], 60);
+    assert_eq!(standing["totals"]["topic_partitions"], 2);
+    for (partition, newest) in (0..).zip(each(&standing, "newest_visible")) {
+        let last = &produced.records[&(partition, 499)];
+        let shown: jiff::Timestamp = newest["timestamp"].as_str().unwrap().parse().unwrap();
+        assert_eq!(shown.as_millisecond(), last.timestamp_ms);
+    }
+
+    let file = connector.write(&case);
+    let ended = offsets(&case, &["show", file.to_str().unwrap()]);
+    ended.assert_code(0);
+    let first = ended.stdout.lines().find(|line| line.starts_with(&produced.topic)).unwrap();
+    let cells: Vec<&str> = first.split_whitespace().collect();
+    assert_eq!(cells[1..7], ["0", "500", "500", "0", "530", "30"], "{}", ended.stdout);
+    let ends: Vec<_> = ended.stdout.lines().skip(1).map(|line| line.find(" ago")).collect();
+    assert!(ends[1..].iter().all(|end| *end == ends[1]), "not aligned:\n{}", ended.stdout);
+}
+
+#[test]
+fn without_a_table_it_says_where_a_run_would_begin() {
+    let case = case!();
+    let produced = a_thousand_flights(&case);
+    let mut connector = connector(&case, &produced);
+    connector.topics += "\n    start_at: {0: 120}";
+    let standing = show(&case, &connector);
+    assert_eq!(standing["table"]["exists"], false);
+    assert_eq!(each(&standing, "next"), [Value::Null, Value::Null]);
+    assert_eq!(each(&standing, "begins_at"), [120, 0]);
+    assert_eq!(each(&standing, "lag"), [380, 500]);
+    assert_eq!(each(&standing, "newest_visible"), [Value::Null, Value::Null]);
+    let file = connector.write(&case);
+    let text = offsets(&case, &["show", file.to_str().unwrap()]).stdout;
+    for part in ["there is no table yet", "begins at 120"] {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    assert!(!connector.location.folder().try_exists().unwrap(), "looking created the table");
+}
+
+#[test]
+fn positions_of_a_topic_that_was_created_again_are_marked() {
+    let case = case!();
+    let produced = a_thousand_flights(&case);
+    let connector = connector(&case, &produced);
+    run_to_the_end(&case, &connector);
+    broker().delete_topic(&produced.topic);
+    broker().create_topic_anew(&produced.topic, PARTITIONS);
+
+    let standing = show(&case, &connector);
+    assert_eq!(each(&standing, "next"), [Value::Null, Value::Null]);
+    let former = standing["former"].as_array().unwrap();
+    assert_eq!(former.len(), 2, "{former:?}");
+    assert_eq!((&former[1]["partition"], &former[1]["next"]), (&json!(1), &json!(500)));
+    assert_ne!(former[0]["topic_id"], each(&standing, "topic_id")[0]);
+    let file = connector.write(&case);
+    let text = offsets(&case, &["show", file.to_str().unwrap()]).stdout;
+    assert!(text.contains("former topic id"), "{text}");
+}
+
+#[test]
+fn a_broker_that_is_away_is_named_and_hides_no_other_connector() {
+    let case = case!();
+    let produced = a_thousand_flights(&case);
+    let well = connector(&case, &produced);
+    let mut away = connector(&case, &produced);
+    let [port] = free_ports();
+    away.bootstrap = format!("127.0.0.1:{port}");
+    let (well_file, away_file) = (well.write(&case), away.write(&case));
+    let files = [away_file.to_str().unwrap(), well_file.to_str().unwrap()];
+    let ended = offsets(&case, &["show", files[0], files[1]]);
+    ended.assert_code(1);
+    for part in [&away.name, &away.bootstrap, "bootstrap_servers"] {
+        assert!(ended.stderr.contains(part), "`{part}` is not in:\n{}", ended.stderr);
+    }
+    assert!(ended.stdout.contains(&well.name), "{}", ended.stdout);
+}
