@@ -172,6 +172,13 @@ async fn offsets(args: OffsetsArgs, registry: &Registry) -> ExitCode {
             }
             Err(code) => code,
         },
+        offsets::What::Reset(args) => match plan(&args.file, registry) {
+            Ok(plan) => match offsets::reset::run(&args, plan, clock).await {
+                Ok(offsets::Reset::NotConfirmed) => ExitCode::from(exit::USAGE),
+                ended => asked(ended.map(|_| ())),
+            },
+            Err(code) => code,
+        },
     }
 }
 

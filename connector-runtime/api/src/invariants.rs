@@ -29,7 +29,7 @@ macro_rules! invariants {
 
 invariants! {
     Of1 "OF-1" "An offset delta grows only by contiguous half-open ranges.",
-    Of2 "OF-2" "A table's offset checkpoint never moves back.",
+    Of2 "OF-2" "A table's offset checkpoint never moves back, unless a person resets it.",
     Cm1 "CM-1" "Files and offsets become visible in one atomic step, or not at all.",
     Cm2 "CM-2" "A commit is admitted only if the stored offsets equal the ranges' starts.",
     Cm3 "CM-3" "An unknown outcome is resolved by looking for its token before anything else.",

@@ -7,7 +7,7 @@
 //!
 //! [`offsets`] is the algebra that "exactly once" rests on; [`record`], [`decoded`], [`batch`] and
 //! [`staged`] are the shapes that a record goes through, each with the offset range it accounts for;
-//! [`decoder`] and [`sink`] are the traits; [`outcome`] is what a table may answer.
+//! [`decoder`] and [`sink`] are the traits; [`outcome`] is what a table may answer; [`reset`] is a person's word.
 //!
 //! # Glossary
 //!
@@ -38,6 +38,7 @@ pub mod memory;
 pub mod offsets;
 pub mod outcome;
 pub mod record;
+pub mod reset;
 pub mod schema;
 pub mod sink;
 pub mod staged;

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::ids::{CommitToken, ConnectorName, TableId, TopicPartition};
 use crate::offsets::{Offset, OffsetCheckpoint, OffsetDelta};
 use crate::outcome::{CommitError, CommitOutcome, CommitReceipt, Conflict, TokenLookup, Verdict};
+use crate::reset::OffsetReset;
 use crate::sink::{
     FileStatus, OpenTable, Sink, TableCommitter, TableReader, TableWriter, TableWriters,
 };
@@ -125,9 +126,13 @@ impl Table {
     }
 
     fn find(&self, commit: &StagedCommit) -> Option<CommitReceipt> {
-        let version =
-            self.versions.iter().position(|v| v.token.as_ref() == Some(commit.token()))?;
-        Some(receipt(version as u64, commit))
+        Some(receipt(self.position(commit.token())?, commit))
+    }
+
+    /// The version with this token.
+    fn position(&self, token: &CommitToken) -> Option<u64> {
+        let found = self.versions.iter().position(|v| v.token.as_ref() == Some(token));
+        found.map(|version| version as u64)
     }
 }
 
@@ -328,6 +333,37 @@ impl TableCommitter for Committer {
                 Swap::Done(version) => {
                     return Ok(CommitOutcome::Committed(receipt(version, commit)));
                 }
+                Swap::Lost => {}
+                Swap::NoAnswer => {
+                    return Err(CommitError::Unknown(Error::external("the answer was lost")));
+                }
+            }
+        }
+    }
+
+    async fn reset(&mut self, reset: &OffsetReset) -> Result<CommitOutcome, CommitError> {
+        loop {
+            let table = match self.place.table(&self.id) {
+                Ok(table) => table,
+                Err(cause) => return Ok(CommitOutcome::Conflicted { cause }),
+            };
+            let receipt = |version| CommitReceipt { version, checkpoint: reset.positions() };
+            if let Some(version) = table.position(&reset.token) {
+                return Ok(CommitOutcome::AlreadyCommitted(receipt(version)));
+            }
+            let stored = table.stored(&self.connector, reset.moves.keys());
+            if let Verdict::Refused(outcome) = reset.judge(stored) {
+                return Ok(outcome);
+            }
+            let moved =
+                reset.moves.iter().map(|(tp, moved)| (tp.identity(&self.connector), moved.to));
+            let next = Version {
+                token: Some(reset.token.clone()),
+                files: Vec::new(),
+                offsets: moved.collect(),
+            };
+            match self.swap(table.newest(), next) {
+                Swap::Done(version) => return Ok(CommitOutcome::Committed(receipt(version))),
                 Swap::Lost => {}
                 Swap::NoAnswer => {
                     return Err(CommitError::Unknown(Error::external("the answer was lost")));

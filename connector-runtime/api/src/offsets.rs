@@ -4,7 +4,7 @@
 //! table has come, and [`OffsetCheckpoint::admit`] whether the one may follow the other.
 //!
 //! Invariants: OF-1 (a delta grows by contiguous ranges only), OF-2 (a checkpoint never moves
-//! back), CM-2 (a commit starts where the table stands).
+//! back; a table's may by a person's word, see [`reset`](crate::reset)), CM-2 (a commit starts where the table stands).
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

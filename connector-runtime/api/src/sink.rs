@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::ids::{ConnectorName, TableId};
 use crate::offsets::OffsetCheckpoint;
 use crate::outcome::{CommitError, CommitOutcome, TokenLookup};
+use crate::reset::OffsetReset;
 use crate::staged::{StagedCommit, StagedFile};
 
 /// A table at a location, existing or not.
@@ -113,7 +114,21 @@ pub trait TableCommitter: Send + fmt::Debug {
     async fn commit(&mut self, commit: &StagedCommit) -> Result<CommitOutcome, CommitError>;
 
     /// Looks a commit up after its outcome was unknown (CM-3). Reads the store, not a memory.
+    ///
+    /// Must tell the truth also if positions were moved by a [`reset`](Self::reset) since.
     async fn find(&mut self, commit: &StagedCommit) -> Result<TokenLookup>;
+
+    /// Moves positions by a person's word: the one exception to OF-2.
+    ///
+    /// Must judge the reset ([`OffsetReset::judge`]) and write it in one compare-and-swap, as one
+    /// version that tells in the table's history who moved what from where to where. Must answer
+    /// `AlreadyCommitted` to a reset whose token is in the table, so that after
+    /// [`CommitError::Unknown`] it may be sent again. Afterwards a commit that starts where a moved
+    /// topic partition stood before must be refused, and one that was sent before the reset must
+    /// not be written a second time, also if the table stands where it starts.
+    ///
+    /// Bounded in time and not cancel-safe, like [`commit`](Self::commit).
+    async fn reset(&mut self, reset: &OffsetReset) -> Result<CommitOutcome, CommitError>;
 }
 
 /// Keeps a table healthy: a reconciler without input that looks at the table's state, does what is

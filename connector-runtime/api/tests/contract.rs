@@ -45,6 +45,7 @@ fn the_macro_lists_every_function_of_the_contract() {
     let list = include_str!("../src/contract/mod.rs");
     let modules = [
         ("committer", include_str!("../src/contract/committer.rs")),
+        ("reset", include_str!("../src/contract/reset.rs")),
         ("writer", include_str!("../src/contract/writer.rs")),
     ];
     for (module, source) in modules {

@@ -100,8 +100,8 @@ fn rolled_back(role: TableRole, commit: &StagedCommit, stored: &OffsetCheckpoint
         })
         .collect();
     Error::decision(format!(
-        "{} went back behind what it had confirmed ({}). Was it restored to an older version? \
-         To read on from where it stands now, run `alluvium offsets reset`",
+        "{} went back behind what it had confirmed ({}). Was it restored to an older version, or moved by \
+         `alluvium offsets reset`? To read on from where it stands now, run `alluvium offsets reset`",
         role.name(),
         behind.join("; ")
     ))

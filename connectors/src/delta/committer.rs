@@ -22,6 +22,14 @@
 //! again only when the log is cleaned up, which needs a log checkpoint behind it: an entry below
 //! that is read by nobody.
 //!
+//! # Resets
+//!
+//! All that holds as long as offsets only move forward. A [reset](reset) moves them where a person
+//! says, and with them the table tells at which version that was. A commit that this committer was
+//! given before that version may lie in the log behind offsets that admit it once more: so before
+//! it is written, the log is searched for its token. One that came later was never sent before
+//! the reset. Every other commit is refused by its own starts, since the reset has moved them.
+//!
 //! # V must still be the table's
 //!
 //! "V+1 is not there" says nothing if V is not there either: the table may have been dropped, put
@@ -35,6 +43,8 @@
 //! Nothing is held that a restart needs. A dropped future leaves its request under way, like one
 //! without an answer.
 
+mod reset;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,11 +53,12 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 use connector_api::clock::{Clock, Moment};
-use connector_api::ids::{ConnectorName, TopicPartition};
+use connector_api::ids::{CommitToken, ConnectorName, TopicPartition};
 use connector_api::offsets::OffsetCheckpoint;
 use connector_api::outcome::{
     CommitError, CommitOutcome, CommitReceipt, Conflict, TokenLookup, Verdict,
 };
+use connector_api::reset::OffsetReset;
 use connector_api::sink::TableCommitter;
 use connector_api::staged::{StagedCommit, StagedFile};
 use connector_api::{Error, Result, check_invariant};
@@ -57,7 +68,7 @@ use delta_kernel::transaction::{CommitResult, UpdateTableOperation};
 use delta_kernel::{KernelError, KernelResult};
 
 use super::log::{self, Answer, CreateEntry, EntryTag};
-use super::offsets;
+use super::offsets::{self, Standing};
 use super::store::store_error;
 use super::table::{ENGINE_INFO, Table, kernel_error, load_if_present};
 use super::writer::AddAction;
@@ -83,6 +94,8 @@ pub(super) struct DeltaCommitter {
     connector: ConnectorName,
     clock: Arc<dyn Clock>,
     base: Base,
+    /// The commit that was given last, and the version at hand when it was given first.
+    given: Option<(CommitToken, u64)>,
 }
 
 /// The version that the next commit builds on.
@@ -107,7 +120,7 @@ impl DeltaCommitter {
     ) -> Self {
         let listed = snapshot.version();
         let base = Base { snapshot, entry, seen: clock.now(), listed };
-        Self { table, connector, clock, base }
+        Self { table, connector, clock, base, given: None }
     }
 
     /// True if the entry of the version at hand is in the store as we know it.
@@ -184,27 +197,27 @@ impl DeltaCommitter {
     }
 
     /// Where a version stands for some topic partitions.
-    async fn stored(
+    async fn standing(
         &self,
         snapshot: &SnapshotRef,
         of: BTreeSet<TopicPartition>,
-    ) -> Result<OffsetCheckpoint> {
+    ) -> Result<Standing> {
         let (snapshot, connector) = (snapshot.clone(), self.connector.clone());
-        let read = move |table: &Table| offsets::stored(table, &snapshot, &connector, of);
+        let read = move |table: &Table| offsets::standing(table, &snapshot, &connector, of);
         self.table.blocking(read).await?
     }
 
-    async fn stored_for(
+    async fn standing_for(
         &self,
         snapshot: &SnapshotRef,
         commit: &StagedCommit,
-    ) -> Result<OffsetCheckpoint> {
-        self.stored(snapshot, commit.delta().topic_partitions().cloned().collect()).await
+    ) -> Result<Standing> {
+        self.standing(snapshot, commit.delta().topic_partitions().cloned().collect()).await
     }
 
     async fn look_up(&self, newest: &SnapshotRef, commit: &StagedCommit) -> Result<TokenLookup> {
-        let stored = self.stored_for(newest, commit).await?;
-        log::look_up(&self.table.store, &self.connector, commit, newest.version(), stored).await
+        let standing = self.standing_for(newest, commit).await?;
+        log::look_up(&self.table.store, &self.connector, commit, newest.version(), standing).await
     }
 
     /// The outcome of a commit that the newest version refuses: it may be there already.
@@ -222,23 +235,42 @@ impl DeltaCommitter {
 
     /// Judges the commit on the base and, if it may be written, writes the version after it.
     async fn attempt(&mut self, commit: &StagedCommit) -> Result<Attempt, CommitError> {
-        let stored =
-            self.stored_for(&self.base.snapshot, commit).await.map_err(CommitError::NotSent)?;
-        if let Verdict::Refused(outcome) = commit.judge(stored) {
+        let snapshot = self.base.snapshot.clone();
+        let standing = self.standing_for(&snapshot, commit).await.map_err(CommitError::NotSent)?;
+        let reset = standing.reset;
+        if let Verdict::Refused(outcome) = commit.judge(standing.stored) {
             return Ok(Attempt::Refused(outcome));
         }
-        let version = self.base.snapshot.version() + 1;
+        if reset.is_some_and(|reset| self.was_given_before(commit.token(), reset))
+            && let TokenLookup::Found(receipt) =
+                self.look_up(&snapshot, commit).await.map_err(CommitError::NotSent)?
+        {
+            return Ok(Attempt::Found(receipt));
+        }
+        let version = snapshot.version() + 1;
+        match self.write(snapshot, commit_content(&self.connector, commit)).await? {
+            Written::Created { entry, result } => self.created(version, entry, *result, commit),
+            Written::Exists => Ok(Attempt::Exists),
+        }
+    }
+
+    /// True if the commit was given to this committer before that version was at hand.
+    fn was_given_before(&self, token: &CommitToken, version: u64) -> bool {
+        self.given.as_ref().is_some_and(|(given, at)| given == token && *at < version)
+    }
+
+    /// Writes the version after this one.
+    async fn write(&self, snapshot: SnapshotRef, content: Content) -> Result<Written, CommitError> {
+        let version = snapshot.version() + 1;
         let (entry, answer) = CreateEntry::new(&self.table.store);
-        let (snapshot, connector, staged) =
-            (self.base.snapshot.clone(), self.connector.clone(), commit.clone());
         let written = self
             .table
-            .blocking(move |table| write_version(table, snapshot, &connector, &staged, entry))
+            .blocking(move |table| write_version(table, snapshot, content, entry))
             .await
             .map_err(CommitError::Unknown)?;
         match log::take(&answer) {
-            Answer::Created(entry) => self.created(version, entry, written, commit),
-            Answer::Exists => Ok(Attempt::Exists),
+            Answer::Created(entry) => Ok(Written::Created { entry, result: Box::new(written) }),
+            Answer::Exists => Ok(Written::Exists),
             Answer::Lost(error) => {
                 let doing = format!("the answer to writing version {version} was lost");
                 Err(CommitError::Unknown(store_error(doing, error)))
@@ -257,12 +289,7 @@ impl DeltaCommitter {
         written: KernelResult<CommitResult>,
         commit: &StagedCommit,
     ) -> Result<Attempt, CommitError> {
-        let now = self.clock.now();
-        if now.since(self.base.seen) > STANDSTILL_MAX {
-            return Err(CommitError::Unknown(Error::external(format!(
-                "version {version} was written so late that the log may have been cleaned up before"
-            ))));
-        }
+        let now = self.check_standstill(self.base.seen, version)?;
         // The kernel may fail over its own next snapshot. The version is there, and the base, now
         // outdated, is read anew when it refuses the next commit.
         if let Ok(CommitResult::Committed(done)) = written
@@ -272,14 +299,42 @@ impl DeltaCommitter {
         }
         Ok(Attempt::Committed(log::receipt(version, commit)))
     }
+
+    /// Refuses to trust a write that came long after its version was seen. Brings the time.
+    fn check_standstill(&self, seen: Moment, version: u64) -> Result<Moment, CommitError> {
+        let now = self.clock.now();
+        if now.since(seen) > STANDSTILL_MAX {
+            return Err(CommitError::Unknown(Error::external(format!(
+                "version {version} was written so late that the log may have been cleaned up before"
+            ))));
+        }
+        Ok(now)
+    }
 }
 
 /// What became of one attempt that got an answer.
 enum Attempt {
     Committed(CommitReceipt),
     Refused(CommitOutcome),
+    /// It is there already: it was sent before somebody moved the offsets back to its start.
+    Found(CommitReceipt),
     /// The version to write exists, or is said to.
     Exists,
+}
+
+/// What became of a request to create a version that got an answer.
+enum Written {
+    Created { entry: Option<EntryTag>, result: Box<KernelResult<CommitResult>> },
+    Exists,
+}
+
+/// What a version says.
+struct Content {
+    /// Of `commitInfo`.
+    parameters: Vec<(&'static str, String)>,
+    /// Kept by `txn` actions, by application id.
+    numbers: Vec<(String, i64)>,
+    files: Vec<StagedFile>,
 }
 
 #[async_trait]
@@ -299,6 +354,9 @@ impl TableCommitter for DeltaCommitter {
     /// Tries until the commit is in the table, refused by the newest version, or without an answer.
     async fn commit(&mut self, commit: &StagedCommit) -> Result<CommitOutcome, CommitError> {
         let give_up = self.clock.now() + self.table.store.deadline;
+        if self.given.as_ref().is_none_or(|(token, _)| token != commit.token()) {
+            self.given = Some((commit.token().clone(), self.base.snapshot.version()));
+        }
         let mut outdated = !self.base_holds().await.map_err(CommitError::NotSent)?;
         let mut newest = false;
         let mut sent = false;
@@ -337,6 +395,9 @@ impl TableCommitter for DeltaCommitter {
                         .map_err(|e| failed(sent, e));
                 }
                 Ok(Attempt::Refused(_)) => {}
+                Ok(Attempt::Found(receipt)) => {
+                    return Ok(CommitOutcome::AlreadyCommitted(receipt));
+                }
                 Ok(Attempt::Exists) => sent = true,
                 Err(CommitError::NotSent(error)) => return Err(failed(sent, error)),
                 Err(unknown) => return Err(unknown),
@@ -349,17 +410,16 @@ impl TableCommitter for DeltaCommitter {
         let newest = self.newest().await?;
         self.look_up(&newest, commit).await
     }
+
+    async fn reset(&mut self, reset: &OffsetReset) -> Result<CommitOutcome, CommitError> {
+        self.move_positions(reset).await
+    }
 }
 
-/// Builds the transaction on `snapshot` and creates the next version.
-fn write_version(
-    table: &Table,
-    snapshot: SnapshotRef,
-    connector: &ConnectorName,
-    commit: &StagedCommit,
-    entry: CreateEntry,
-) -> KernelResult<CommitResult> {
+/// The version that holds a commit.
+fn commit_content(connector: &ConnectorName, commit: &StagedCommit) -> Content {
     let account = commit.accounting();
+    let numbers = commit.delta().iter();
     let mut parameters = vec![
         (log::TOKEN, commit.token().0.clone()),
         (FINGERPRINT, commit.fingerprint().to_owned()),
@@ -372,18 +432,32 @@ fn write_version(
         let losses: Vec<String> = commit.losses().iter().map(ToString::to_string).collect();
         parameters.push((LOSSES, losses.join("; ")));
     }
+    Content {
+        parameters,
+        numbers: numbers.map(|(tp, range)| (tp.identity(connector), range.end().get())).collect(),
+        files: commit.files().to_vec(),
+    }
+}
+
+/// Builds the transaction on `snapshot` and creates the next version.
+fn write_version(
+    table: &Table,
+    snapshot: SnapshotRef,
+    content: Content,
+    entry: CreateEntry,
+) -> KernelResult<CommitResult> {
+    let Content { parameters, numbers, files } = content;
     let mut builder = snapshot
         .update_table(UpdateTableOperation::StreamingUpdate, ENGINE_INFO, true)
         .with_operation_parameters(parameters.into_iter().map(|(key, value)| (key, Some(value))));
-    if !commit.files().is_empty() {
+    if !files.is_empty() {
         builder = builder.with_blind_append();
     }
-    for (topic_partition, range) in commit.delta().iter() {
-        builder =
-            builder.with_transaction_id(topic_partition.identity(connector), range.end().get());
+    for (application, number) in numbers {
+        builder = builder.with_transaction_id(application, number);
     }
     let mut transaction = builder.build(table.engine.as_ref(), Box::new(entry))?;
-    for file in commit.files() {
+    for file in &files {
         let Some(AddAction(add)) = file.sink_data.get() else {
             return Err(KernelError::generic(format!(
                 "`{}` was not written by this sink",

@@ -1,10 +1,11 @@
 //! The entries of the log: one object for each version of the table, created once and never changed.
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use connector_api::Result;
-use connector_api::ids::ConnectorName;
+use connector_api::ids::{CommitToken, ConnectorName};
 use connector_api::offsets::OffsetCheckpoint;
 use connector_api::outcome::{CommitReceipt, TokenLookup};
 use connector_api::staged::StagedCommit;
@@ -19,6 +20,7 @@ use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
+use super::offsets::Standing;
 use super::store::{Store, store_error};
 
 /// The key of `commitInfo.operationParameters` that holds the commit's token.
@@ -67,48 +69,106 @@ fn unreadable(version: u64) -> String {
     format!("version {version} of the table cannot be read")
 }
 
-/// Looks for a commit in the log up to version `newest`, where the table stands at `stored`.
+/// Looks for a commit in the log up to version `newest`, where the table stands at `standing`.
 ///
-/// Offsets never move back (OF-2), and a commit moves each of its topic partitions from the start
-/// of its range to the end at once. So one that stands before its end proves that the commit is
-/// not there, and no entry has to be read. Otherwise they are read from the newest back:
+/// Offsets move back only by a reset (OF-2). Since the last one, a commit moves each of its topic
+/// partitions from the start of its range to the end at once, and nothing moves them back. So one
+/// that stands before its end proves that the commit did not come since, and no entry has to be
+/// read. Otherwise entries are read from the newest back to the reset:
 ///
 /// | the entry | answer |
 /// |---|---|
 /// | holds the token | `Found` |
-/// | sets one of the commit's topic partitions to its end or to less | `NotFound`: the commit would be this entry or a later one |
+/// | sets one of the commit's topic partitions to its end or to less | not since the reset: the commit would be this entry or a later one |
 /// | is no longer there, or [`LOOK_BACK_MAX`] others are newer | `Pruned` |
 /// | anything else | the one before it is read |
+///
+/// If there never was a reset, "not since" is `NotFound`. If there was, offsets from before it say
+/// nothing: where the table stands was a person's choice, before the commit's end although it is
+/// there, or behind it although it is not. Then only tokens count, and all older entries are read:
+///
+/// | the older entries | answer |
+/// |---|---|
+/// | one holds the token | `Found` |
+/// | all were read, to the table's creation | `NotFound` |
+/// | one is no longer there, or [`LOOK_BACK_MAX`] are newer | `Pruned`, after which the stored offsets decide |
 pub(super) async fn look_up(
     store: &Store,
     connector: &ConnectorName,
     commit: &StagedCommit,
     newest: u64,
-    stored: OffsetCheckpoint,
+    standing: Standing,
 ) -> Result<TokenLookup> {
-    if commit.delta().iter().any(|(tp, range)| stored.next(tp) < Some(range.end())) {
-        return Ok(TokenLookup::NotFound);
-    }
-    let ends: Vec<(String, i64)> = commit
-        .delta()
-        .iter()
-        .map(|(tp, range)| (tp.identity(connector), range.end().get()))
-        .collect();
+    let Standing { stored, reset } = standing;
+    let token = commit.token();
     let oldest = newest.saturating_sub(LOOK_BACK_MAX);
-    let mut entries = stream::iter((oldest..=newest).rev())
+    let since = reset.map_or(0, |reset| reset + 1);
+    let not_since = commit.delta().iter().any(|(tp, range)| stored.next(tp) < Some(range.end()));
+    if !not_since {
+        let ends: Vec<(String, i64)> = commit
+            .delta()
+            .iter()
+            .map(|(tp, range)| (tp.identity(connector), range.end().get()))
+            .collect();
+        match search(store, since.max(oldest)..=newest, token, &ends).await? {
+            Search::Found(version) => return Ok(TokenLookup::Found(receipt(version, commit))),
+            Search::Precedes => {}
+            Search::Nothing if oldest <= since => {}
+            Search::Nothing | Search::Gone => return Ok(TokenLookup::Pruned { stored }),
+        }
+    }
+    let Some(reset) = reset else { return Ok(TokenLookup::NotFound) };
+    match search(store, oldest..=reset, token, &[]).await? {
+        Search::Found(version) => Ok(TokenLookup::Found(receipt(version, commit))),
+        Search::Nothing if oldest == 0 => Ok(TokenLookup::NotFound),
+        Search::Nothing | Search::Precedes | Search::Gone => Ok(TokenLookup::Pruned { stored }),
+    }
+}
+
+/// The version with this token, among as many up to `newest` as can be read.
+pub(super) async fn find_token(
+    store: &Store,
+    token: &CommitToken,
+    newest: u64,
+) -> Result<Option<u64>> {
+    let within_reach = newest.saturating_sub(LOOK_BACK_MAX)..=newest;
+    match search(store, within_reach, token, &[]).await? {
+        Search::Found(version) => Ok(Some(version)),
+        Search::Precedes | Search::Nothing | Search::Gone => Ok(None),
+    }
+}
+
+/// What a stretch of the log says about a commit.
+enum Search {
+    /// This version is the commit.
+    Found(u64),
+    /// The commit is not there, and not before, as far back as offsets only moved forward.
+    Precedes,
+    /// The commit is not there.
+    Nothing,
+    /// An entry is missing before anything was said.
+    Gone,
+}
+
+/// Reads entries from the newest back, until one says something.
+async fn search(
+    store: &Store,
+    versions: RangeInclusive<u64>,
+    token: &CommitToken,
+    ends: &[(String, i64)],
+) -> Result<Search> {
+    let mut entries = stream::iter(versions.rev())
         .map(|version| async move { (version, content(store, version).await) })
         .buffered(READS_AT_ONCE);
     while let Some((version, entry)) = entries.next().await {
-        let Some(entry) = entry? else {
-            return Ok(TokenLookup::Pruned { stored });
-        };
-        match testimony(&entry, &commit.token().0, &ends) {
-            Testimony::Holds => return Ok(TokenLookup::Found(receipt(version, commit))),
-            Testimony::Precedes => return Ok(TokenLookup::NotFound),
+        let Some(entry) = entry? else { return Ok(Search::Gone) };
+        match testimony(&entry, &token.0, ends) {
+            Testimony::Holds => return Ok(Search::Found(version)),
+            Testimony::Precedes => return Ok(Search::Precedes),
             Testimony::Nothing => {}
         }
     }
-    Ok(if oldest == 0 { TokenLookup::NotFound } else { TokenLookup::Pruned { stored } })
+    Ok(Search::Nothing)
 }
 
 /// The newest version that put the table back to an older one, if that was after `since` and after

@@ -14,8 +14,38 @@ use delta_kernel::snapshot::SnapshotRef;
 
 use super::table::{Table, kernel_error};
 
+/// Where a version stands.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// The next offsets of the topic partitions that were asked for.
+    pub(super) stored: OffsetCheckpoint,
+    /// The version at which a person moved offsets last, if that ever happened: since then they
+    /// have only moved forward (OF-2).
+    pub(super) reset: Option<u64>,
+}
+
+/// Where a version stands for some topic partitions.
+pub(super) fn standing(
+    table: &Table,
+    snapshot: &SnapshotRef,
+    connector: &ConnectorName,
+    of: BTreeSet<TopicPartition>,
+) -> Result<Standing> {
+    let stored = stored(table, snapshot, connector, of)?;
+    let reset = snapshot
+        .get_app_id_version(&reset_identity(connector), table.engine.as_ref())
+        .map_err(|e| kernel_error("the last reset cannot be read", e))?;
+    Ok(Standing { stored, reset: reset.and_then(|version| u64::try_from(version).ok()) })
+}
+
+/// The application id under which a reset keeps its own version. No connector has this name, and no
+/// topic partition this [identity](TopicPartition::identity).
+pub(super) fn reset_identity(connector: &ConnectorName) -> String {
+    format!("{connector}#reset")
+}
+
 /// The next offsets of some topic partitions. Those that the table has never seen are absent.
-pub(super) fn stored(
+fn stored(
     table: &Table,
     snapshot: &SnapshotRef,
     connector: &ConnectorName,

@@ -7,6 +7,7 @@ mod foreign;
 mod log;
 mod place;
 mod refused;
+mod reset;
 mod upkeep;
 
 use connector_api::contract::{Round, commit, created, topic_partition};

@@ -6,8 +6,10 @@ use integration_tests::case::Case;
 use integration_tests::connector::Connector;
 use integration_tests::datasets::{FLIGHT_COLUMNS, flights};
 use integration_tests::producer::{Produced, produce, round_robin};
+use integration_tests::reader;
 use integration_tests::service::free_ports;
-use integration_tests::worker::{Ended, Launch, run_until_end};
+use integration_tests::wait::eventually;
+use integration_tests::worker::{Ended, Launch, run, run_until_end};
 use serde_json::{Value, json};
 
 use crate::PATIENCE;
@@ -144,4 +146,155 @@ fn a_broker_that_is_away_is_named_and_hides_no_other_connector() {
         assert!(ended.stderr.contains(part), "`{part}` is not in:\n{}", ended.stderr);
     }
     assert!(ended.stdout.contains(&well.name), "{}", ended.stdout);
+}
+
+fn reset(case: &Case, connector: &Connector, to: &str, more: &[&str]) -> Ended {
+    let file = connector.write(case);
+    let mut args = vec!["reset", file.to_str().unwrap(), "--to", to];
+    args.extend(more);
+    offsets(case, &args)
+}
+
+/// How often the rows of one partition's offsets are in the table: `(offset, times)`, where not once.
+fn not_once(connector: &Connector, topic: &str, partition: i32, offsets: i64) -> Vec<(i64, u64)> {
+    let seen = reader::seen(&connector.location);
+    let times = |offset| seen.get(&(topic.to_owned(), partition, offset)).copied().unwrap_or(0);
+    (0..offsets).map(|offset| (offset, times(offset))).filter(|(_, times)| *times != 1).collect()
+}
+
+#[test]
+fn after_a_reset_back_records_are_read_again_as_announced() {
+    let case = case!();
+    let produced = a_thousand_flights(&case);
+    let connector = connector(&case, &produced);
+    run_to_the_end(&case, &connector);
+    let before = reader::versions(&connector.location);
+
+    let to = format!("{}:0=400", produced.topic);
+    let announced = reset(&case, &connector, &to, &[]);
+    announced.assert_code(2);
+    for part in ["500", "400", "100 read again", "100 offsets will be read again"] {
+        assert!(announced.stdout.contains(part), "`{part}` is not in:\n{}", announced.stdout);
+    }
+    assert!(announced.stderr.contains("Nothing was changed. Add --yes"), "{}", announced.stderr);
+    assert_eq!(reader::versions(&connector.location), before, "versions after an announcement");
+    assert_eq!(each(&show(&case, &connector), "next"), [500, 500]);
+
+    reset(&case, &connector, &to, &["--yes"]).assert_code(0);
+    assert_eq!(reader::versions(&connector.location), before + 1, "one commit");
+    let standing = show(&case, &connector);
+    assert_eq!(each(&standing, "next"), [400, 500]);
+    assert_eq!(each(&standing, "group"), [400, 500]);
+    assert_eq!(standing["totals"]["lag"], 100);
+    assert_eq!(reader::rows(&connector.location), 1_000);
+
+    run_to_the_end(&case, &connector);
+    let twice: Vec<_> = (400..500).map(|offset| (offset, 2)).collect();
+    assert_eq!(not_once(&connector, &produced.topic, 0, 500), twice);
+    assert_eq!(not_once(&connector, &produced.topic, 1, 500), []);
+
+    let there = reset(&case, &connector, &format!("{}:0=500", produced.topic), &["--yes"]);
+    there.assert_code(0);
+    assert!(there.stdout.contains("Nothing is to be moved"), "{}", there.stdout);
+}
+
+#[test]
+fn after_a_reset_forward_records_are_skipped_as_announced() {
+    let case = case!();
+    let produced = a_thousand_flights(&case);
+    let connector = connector(&case, &produced);
+    run_to_the_end(&case, &connector);
+    produce(&produced.topic, round_robin(PARTITIONS, flights().take(60)));
+
+    let moved = reset(&case, &connector, "latest", &["--yes"]);
+    moved.assert_code(0);
+    assert!(moved.stdout.contains("60 offsets will be skipped"), "{}", moved.stdout);
+    assert_eq!(each(&show(&case, &connector), "next"), [530, 530]);
+    produce(&produced.topic, round_robin(PARTITIONS, flights().take(2)));
+    run_to_the_end(&case, &connector);
+    let skipped: Vec<_> = (500..530).map(|offset| (offset, 0)).collect();
+    for partition in 0..PARTITIONS {
+        assert_eq!(not_once(&connector, &produced.topic, partition, 531), skipped);
+    }
+}
+
+#[test]
+fn a_reset_to_a_time_goes_to_the_first_record_that_is_not_older() {
+    let case = case!();
+    let produced = a_thousand_flights(&case);
+    let connector = connector(&case, &produced);
+    run_to_the_end(&case, &connector);
+    let last =
+        produced.records[&(0, 499)].timestamp_ms.min(produced.records[&(1, 499)].timestamp_ms);
+    let last = jiff::Timestamp::from_millisecond(last).unwrap().to_string();
+    reset(&case, &connector, &last, &["--yes"]).assert_code(0);
+    assert_eq!(each(&show(&case, &connector), "next"), [499, 499]);
+}
+
+#[test]
+fn a_running_connector_is_not_reset() {
+    is_not_reset_while_it_runs(&case!(), None);
+}
+
+#[test]
+fn a_running_connector_of_the_newer_group_protocol_is_not_reset() {
+    is_not_reset_while_it_runs(&case!(), Some(("group.protocol", "consumer".into())));
+}
+
+fn is_not_reset_while_it_runs(case: &Case, property: Option<(&'static str, String)>) {
+    let produced = a_thousand_flights(case);
+    let mut connector = connector(case, &produced);
+    if let Some(property) = property {
+        connector.properties = vec![property];
+    }
+    let worker = run(case, &connector.write(case)).start();
+    eventually(PATIENCE, "the worker has committed everything", || {
+        (reader::rows(&connector.location) == 1_000).then_some(())
+    });
+    let versions = reader::versions(&connector.location);
+    let refused = reset(case, &connector, "earliest", &["--yes"]);
+    refused.assert_code(1);
+    for part in [&connector.name, &connector.group(), "member"] {
+        assert!(refused.stderr.contains(part), "`{part}` is not in:\n{}", refused.stderr);
+    }
+    assert_eq!(reader::versions(&connector.location), versions, "versions after a refusal");
+    drop(worker);
+}
+
+#[test]
+fn without_a_table_a_reset_deletes_what_the_group_has_noted() {
+    let case = case!();
+    let produced = a_thousand_flights(&case);
+    let connector = connector(&case, &produced);
+    run_to_the_end(&case, &connector);
+    std::fs::remove_dir_all(connector.location.folder()).unwrap();
+    assert!(broker().groups().contains(&connector.group()));
+
+    let announced = reset(&case, &connector, "earliest", &[]);
+    announced.assert_code(2);
+    assert!(announced.stdout.contains("There is no table"), "{}", announced.stdout);
+    assert!(broker().groups().contains(&connector.group()), "deleted without a word");
+    let done = reset(&case, &connector, "earliest", &["--yes"]);
+    done.assert_code(0);
+    assert!(done.stdout.contains(&connector.group()), "{}", done.stdout);
+    assert!(!broker().groups().contains(&connector.group()));
+    assert!(!connector.location.folder().try_exists().unwrap());
+}
+
+#[test]
+fn a_reset_to_where_kafka_has_nothing_is_refused() {
+    let case = case!();
+    let produced = a_thousand_flights(&case);
+    let connector = connector(&case, &produced);
+    run_to_the_end(&case, &connector);
+    for (to, says) in [
+        (format!("{}:0=501", produced.topic), "Kafka has offsets 0 to 500"),
+        (format!("{}:7=1", produced.topic), "does not read"),
+        ("soon".to_owned(), "2026-01-31T00:00:00Z"),
+    ] {
+        let refused = reset(&case, &connector, &to, &["--yes"]);
+        refused.assert_code(2);
+        assert!(refused.stderr.contains(says), "`{says}` is not in:\n{}", refused.stderr);
+    }
+    assert_eq!(each(&show(&case, &connector), "next"), [500, 500]);
 }

@@ -15,6 +15,7 @@
 )]
 
 pub mod committer;
+pub mod reset;
 pub mod writer;
 
 use std::collections::BTreeSet;
@@ -94,6 +95,16 @@ macro_rules! sink_contract {
             committer::connectors_keep_their_offsets_apart,
             committer::two_that_create_at_once_get_one_table,
             committer::no_table_is_no_error,
+            reset::a_reset_moves_back_and_the_records_come_again,
+            reset::a_reset_moves_forward_over_records,
+            reset::a_reset_may_name_a_topic_partition_that_was_never_seen,
+            reset::a_reset_is_refused_when_the_table_has_moved,
+            reset::a_worker_that_runs_through_a_reset_writes_nothing,
+            reset::a_lost_answer_of_a_landed_reset_is_resolved,
+            reset::a_lost_answer_of_a_reset_that_did_not_land_is_resolved,
+            reset::a_commit_from_before_a_reset_is_still_found,
+            reset::a_commit_that_was_never_sent_is_not_found_after_a_reset,
+            reset::a_retry_after_a_reset_to_its_start_adds_no_rows,
         );
     };
     (@tests $subject:expr; $($module:ident::$name:ident,)*) => {

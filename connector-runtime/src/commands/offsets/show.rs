@@ -109,7 +109,7 @@ impl Standing {
     fn ask(plan: ConnectorPlan, situation: &Situation, clock: &dyn Clock) -> Result<Self> {
         let topics = &situation.topics;
         let read_now = topics.iter().map(|assigned| &assigned.topic_partition);
-        let group = situation.kafka.group_offsets(read_now.clone())?;
+        let group = situation.kafka.group_offsets(&read_now.clone().collect::<Vec<_>>())?;
         let newest = newest(&plan, situation, clock)?;
         let former = situation.stored.iter().filter(|(tp, _)| !read_now.clone().any(|r| r == *tp));
         let former = former.map(|(tp, next)| (tp.clone(), next)).collect();
