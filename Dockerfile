@@ -26,6 +26,8 @@ RUN for package in connector-runtime connector-runtime/api connectors integratio
 
 COPY connector-runtime connector-runtime
 COPY connectors connectors
+# The program holds the reference of its configuration.
+COPY configs/reference.yaml configs/reference.yaml
 RUN find connector-runtime connectors -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --package connector-runtime --bin alluvium \
     && cp target/release/alluvium /alluvium

@@ -9,6 +9,7 @@ use connector_api::clock::SystemClock;
 use connector_api::{Error, Fault, Result};
 use tracing_subscriber::EnvFilter;
 
+use crate::commands::config::{self, ConfigArgs};
 use crate::commands::offsets::{self, OffsetsArgs};
 use crate::commands::preview::{self, PreviewArgs};
 use crate::config::{ConnectorPlan, Registry, load};
@@ -73,6 +74,7 @@ enum Command {
     Preview(PreviewArgs),
     Offsets(OffsetsArgs),
     Query(QueryArgs),
+    Config(ConfigArgs),
 }
 
 #[derive(Debug, Args)]
@@ -141,6 +143,9 @@ async fn dispatch(cli: Cli, registry: &Registry) -> ExitCode {
             Err(code) => code,
         },
         Command::Offsets(args) => offsets(args, registry).await,
+        Command::Config(ConfigArgs { what: config::What::Reference }) => {
+            asked(config::print_reference())
+        }
         Command::Query(args) => asked(query::run(args, registry).await),
         Command::Quickstart(args) => {
             let show_progress = is_watched() && !cli.log.quiet;

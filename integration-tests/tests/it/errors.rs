@@ -251,6 +251,17 @@ fn all_mistakes_of_a_file_are_shown_at_once_with_their_places() {
 }
 
 #[test]
+fn the_reference_that_is_printed_is_a_file_that_is_valid() {
+    let case = case!();
+    let printed = Launch::new(&case, ["config", "reference"]).start().wait(BOUND);
+    printed.assert_code(0);
+    let file = case.write("reference.yaml", &printed.stdout);
+    let ended = Launch::new(&case, ["validate".as_ref(), file.as_os_str()]).start().wait(BOUND);
+    ended.assert_code(0);
+    assert!(printed.stdout.contains("bootstrap_servers"), "{}", printed.stdout);
+}
+
+#[test]
 fn a_file_that_is_no_yaml_is_named() {
     let case = case!();
     let file = case.write("broken.yaml", "version: 1\nname: [clicks\n");
