@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use super::sheet::{Heading, Sheet};
 use super::situation::{Situation, blocking};
 use crate::commit::recover::Recovery;
+use crate::commit::refusals;
 use crate::config::{ConnectorPlan, OnBadRecord};
 use crate::observe::terminal::grouped;
 use crate::pipeline::table::{SAMPLE_RECORDS_MAX, decode_request, schema_for_new};
@@ -223,9 +224,10 @@ impl Preview {
 
     fn print_tail(&self, look: Look, out: &mut dyn Write) -> std::io::Result<()> {
         if !self.rejected.is_empty() {
-            let what = match self.plan.on_bad_record == OnBadRecord::Stop {
-                true => "`run` would stop in front of the first of a topic partition",
-                false => "`run` would go on without them",
+            let what = match self.plan.on_bad_record {
+                OnBadRecord::DeadLetter(_) => "`run` would keep them as dead letters",
+                OnBadRecord::Stop => "`run` would stop in front of the first of a topic partition",
+                OnBadRecord::Drop => "`run` would go on without them",
             };
             writeln!(out, "\n{}, {what}", look.strong("Rejected"))?;
             let mut sheet = Sheet::new(&[Heading::Text("RECORD"), Heading::Text("CAUSE")]);
@@ -329,19 +331,16 @@ fn stretches(plan: &ConnectorPlan, situation: &Situation) -> (Vec<Stretch>, Vec<
         let topic_partition = &assigned.topic_partition;
         let from = match situation.recovery(assigned, &plan.source.start_at) {
             Recovery::Resume(at) | Recovery::Begin(at) => at,
-            Recovery::Gap { stored, log_start } => {
-                notes.push(format!(
-                    "{topic_partition}: the table stands at offset {stored}, and Kafka's first record is {log_start}: \
-                     `run` would stop; this shows what comes from {log_start} on"
-                ));
-                log_start
-            }
-            Recovery::BeyondEnd { stored, log_end } => {
-                notes.push(format!(
-                    "{topic_partition}: the table stands at offset {stored}, and Kafka's log ends at {log_end}: \
-                     `run` would stop, and there is nothing to show"
-                ));
-                log_end
+            refused => {
+                let from = match refused {
+                    Recovery::BeyondEnd { log_end, .. } => log_end,
+                    Recovery::RolledBack { stored, .. } => stored,
+                    _ => assigned.log_start,
+                };
+                let why = refusals::explain(plan, assigned, refused);
+                notes
+                    .push(format!("`run` would stop; this shows what comes from {from} on. {why}"));
+                from
             }
         };
         if let Some(range) = OffsetRange::new(from, assigned.log_end) {

@@ -44,14 +44,7 @@ impl Situation {
 
     /// Where `run` would go on in a topic partition.
     pub(super) fn recovery(&self, of: &AssignedPartition, start_at: &StartAt) -> Recovery {
-        let AssignedPartition { topic_partition, log_start, log_end, at_timestamp } = of;
-        let facts = PartitionFacts {
-            stored: self.stored.next(topic_partition),
-            log_start: *log_start,
-            log_end: *log_end,
-            at_timestamp: *at_timestamp,
-        };
-        recover(&facts, start_at, &topic_partition.topic, topic_partition.partition)
+        recover(&PartitionFacts::of(of, &self.stored, false), start_at)
     }
 }
 

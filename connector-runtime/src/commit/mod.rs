@@ -21,6 +21,7 @@
 //! | W5 committed, not settled | the group's offsets | they are advice and never read back as truth |
 
 pub mod recover;
+pub mod refusals;
 pub mod round;
 pub mod settle;
 pub mod tables;

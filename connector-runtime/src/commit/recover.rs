@@ -1,9 +1,10 @@
 //! Where a worker goes on in a topic partition that it was just given: pure decisions.
 
 use connector_api::ids::{TopicId, TopicPartition};
-use connector_api::offsets::Offset;
+use connector_api::offsets::{Offset, OffsetCheckpoint};
 
 use crate::config::StartAt;
+use crate::source::AssignedPartition;
 
 /// What is known of a topic partition when it is assigned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,33 @@ pub struct PartitionFacts {
     pub at_timestamp: Option<Offset>,
     /// It was added to its topic while we ran.
     pub added: bool,
+}
+
+impl PartitionFacts {
+    /// Puts together what Kafka says of a topic partition and what the table says of its topic.
+    pub fn of(assigned: &AssignedPartition, stored: &OffsetCheckpoint, added: bool) -> Self {
+        let topic_partition = &assigned.topic_partition;
+        let of_topic = || stored.iter().filter(|(tp, _)| tp.topic == topic_partition.topic);
+        let is_known = of_topic().any(|(tp, _)| tp.topic_id == topic_partition.topic_id);
+        let others = || of_topic().filter(|(tp, _)| tp.topic_id != topic_partition.topic_id);
+        let same_number = others().find(|(tp, _)| tp.partition == topic_partition.partition);
+        let former = match same_number {
+            Some((tp, next)) => Some((tp.topic_id.clone(), next)),
+            // It may have more partitions than before.
+            None if !is_known => others().next().map(|(tp, _)| (tp.topic_id.clone(), Offset::ZERO)),
+            None => None,
+        };
+        Self {
+            topic_partition: topic_partition.clone(),
+            stored: stored.next(topic_partition),
+            former,
+            noted: assigned.noted.as_ref().map(|noted| noted.next),
+            log_start: assigned.log_start,
+            log_end: assigned.log_end,
+            at_timestamp: assigned.at_timestamp,
+            added,
+        }
+    }
 }
 
 /// Where to go on.
@@ -117,7 +145,7 @@ pub fn recover(facts: &PartitionFacts, start_at: &StartAt) -> Recovery {
 /// | a timestamp | the first record that is not older; the log's end if all are |
 /// | offsets, this topic partition named | that offset, moved into the log's range |
 /// | offsets, not named | the log's start |
-fn start_position(facts: &PartitionFacts, start_at: &StartAt) -> Offset {
+pub fn start_position(facts: &PartitionFacts, start_at: &StartAt) -> Offset {
     let PartitionFacts { topic_partition, log_start, log_end, at_timestamp, .. } = facts;
     match start_at {
         _ if facts.added => *log_start,

@@ -12,12 +12,11 @@ use connector_api::{Context, Error};
 use super::jobs::Purpose;
 use super::{Pipeline, Table};
 use crate::commit::recover::{PartitionFacts, Recovery, recover};
+use crate::commit::refusals;
 use crate::commit::round::SealReason;
 use crate::commit::tables::Checkpoints;
 use crate::config::{OnLoss, StartAt};
 use crate::source::{AssignedPartition, Start};
-
-mod refusals;
 
 /// An assignment that waits for the table's offsets.
 pub(super) struct Assigning {
@@ -78,7 +77,8 @@ impl Pipeline {
         stored: &OffsetCheckpoint,
         now: Moment,
     ) -> Result<Start> {
-        let facts = self.facts(&assigned, stored);
+        let added = !self.known_at_start.contains(&assigned.topic_partition);
+        let facts = PartitionFacts::of(&assigned, stored, added);
         let plan = self.settings.plan.clone();
         let topic_partition = assigned.topic_partition.clone();
         match recover(&facts, &plan.source.start_at) {
@@ -98,31 +98,6 @@ impl Pipeline {
                 Ok(start)
             }
             refused => Err(refusals::explain(&plan, &assigned, refused)),
-        }
-    }
-
-    /// Puts together what is known of a topic partition.
-    fn facts(&self, assigned: &AssignedPartition, stored: &OffsetCheckpoint) -> PartitionFacts {
-        let topic_partition = &assigned.topic_partition;
-        let of_topic = || stored.iter().filter(|(tp, _)| tp.topic == topic_partition.topic);
-        let is_known = of_topic().any(|(tp, _)| tp.topic_id == topic_partition.topic_id);
-        let others = || of_topic().filter(|(tp, _)| tp.topic_id != topic_partition.topic_id);
-        let same_number = others().find(|(tp, _)| tp.partition == topic_partition.partition);
-        let former = match same_number {
-            Some((tp, next)) => Some((tp.topic_id.clone(), next)),
-            // It may have more partitions than before.
-            None if !is_known => others().next().map(|(tp, _)| (tp.topic_id.clone(), Offset::ZERO)),
-            None => None,
-        };
-        PartitionFacts {
-            topic_partition: topic_partition.clone(),
-            stored: stored.next(topic_partition),
-            former,
-            noted: assigned.noted.as_ref().map(|noted| noted.next),
-            log_start: assigned.log_start,
-            log_end: assigned.log_end,
-            at_timestamp: assigned.at_timestamp,
-            added: !self.known_at_start.contains(topic_partition),
         }
     }
 

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use connector_api::ids::TopicPartition;
-use connector_api::offsets::{Offset, OffsetCheckpoint};
+use connector_api::offsets::OffsetCheckpoint;
 use connector_api::{Error, Result};
 use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::client::consumer_config;
 use super::kafka::Prepared;
-use super::rebalance::ASK_TIMEOUT;
+use super::rebalance::{ASK_TIMEOUT, notes};
 
 /// How often the members are asked for while the coordinator is not ready,
 const LIST_ATTEMPTS_MAX: u32 = 20;
@@ -22,29 +20,6 @@ const LIST_ATTEMPTS_MAX: u32 = 20;
 const LIST_PAUSE: Duration = Duration::from_millis(500);
 
 impl Prepared {
-    /// What the group has noted down for some topic partitions. Those without a note are absent.
-    ///
-    /// Blocks until the brokers answer.
-    pub fn group_offsets(&self, of: &[&TopicPartition]) -> Result<OffsetCheckpoint> {
-        let failed = |e: KafkaError| {
-            let doing = format!("the offsets of group `{}` cannot be read", self.plan.group_id);
-            Error::external(doing).with_source(e)
-        };
-        let mut question = TopicPartitionList::new();
-        for TopicPartition { topic, partition, .. } in of {
-            question.add_partition(topic, *partition);
-        }
-        let answer = self.consumer.committed_offsets(question, ASK_TIMEOUT).map_err(failed)?;
-        let noted = of.iter().filter_map(|of| {
-            let answered = answer.find_partition(&of.topic, of.partition)?;
-            match answered.offset() {
-                rdkafka::Offset::Offset(offset) => Some(((*of).clone(), Offset::new(offset)?)),
-                _ => None,
-            }
-        });
-        Ok(noted.collect())
-    }
-
     /// Who is in the group, in words; `None` if nobody is, as far as it is listed: members by the
     /// newer protocol (KIP-848) may not be.
     ///
@@ -103,11 +78,7 @@ impl Prepared {
             )),
             _ => Error::external(format!("group `{group}` takes no offsets")).with_source(e),
         };
-        let mut list = TopicPartitionList::new();
-        for (TopicPartition { topic, partition, .. }, next) in positions.iter() {
-            let offset = rdkafka::Offset::Offset(next.get());
-            list.add_partition_offset(topic, *partition, offset).map_err(failed)?;
-        }
+        let list = notes(positions, self.clock.wall_ms()).map_err(failed)?;
         self.consumer.commit(&list, CommitMode::Sync).map_err(failed)
     }
 

@@ -64,7 +64,7 @@ pub struct Prepared {
     pub(super) consumer: BaseConsumer<Context>,
     pub(super) plan: KafkaPlan,
     events: mpsc::Receiver<SourceEvent>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Prepared {

@@ -306,20 +306,28 @@ pub(super) fn note_group_offsets(
     positions: &OffsetCheckpoint,
     wall_ms: i64,
 ) {
+    let noted = notes(positions, wall_ms).and_then(|list| match list.count() {
+        0 => Ok(()),
+        _ => consumer.commit(&list, CommitMode::Async),
+    });
+    if let Err(error) = noted {
+        tracing::debug!(%error, "group offsets not noted");
+    }
+}
+
+/// Positions as they are noted down.
+pub(super) fn notes(
+    positions: &OffsetCheckpoint,
+    wall_ms: i64,
+) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
     for (topic_partition, next) in positions.iter() {
         let (topic, partition) = (&topic_partition.topic, topic_partition.partition);
         let mut note = list.add_partition(topic, partition);
         note.set_metadata(format!("{NOTE}topic={} at={wall_ms}", topic_partition.topic_id));
-        if let Err(error) = note.set_offset(rdkafka::Offset::Offset(next.get())) {
-            tracing::debug!(%error, "group offset not noted");
-        }
+        note.set_offset(rdkafka::Offset::Offset(next.get()))?;
     }
-    if list.count() > 0
-        && let Err(error) = consumer.commit(&list, CommitMode::Async)
-    {
-        tracing::debug!(%error, "group offsets not noted");
-    }
+    Ok(list)
 }
 
 /// What is noted down for the group.

@@ -13,7 +13,7 @@ use integration_tests::golden::assert_golden;
 use integration_tests::raw::{RawRecord, produce_raw};
 use integration_tests::reader;
 use integration_tests::wait::eventually;
-use integration_tests::worker::{Ended, Signal, Worker, run, run_until_end};
+use integration_tests::worker::{Ended, Launch, Signal, Worker, run, run_until_end};
 use serde_json::json;
 
 use crate::PATIENCE;
@@ -65,6 +65,17 @@ impl Filled {
         worker
     }
 
+    /// Does what the message says, after which the connector goes on, and the table has so many rows.
+    #[track_caller]
+    fn goes_on_after_reset(&self, to: &str, rows: u64) {
+        let file = self.connector.write(&self.case);
+        let to = to.replace("TOPIC", &self.topic);
+        let args = ["offsets", "reset", file.to_str().unwrap(), "--to", &to, "--yes"];
+        Launch::new(&self.case, args).start().wait(PATIENCE).assert_code(0);
+        self.to_the_end().assert_code(0);
+        assert_eq!(self.rows(), rows, "rows after `offsets reset --to {to}`");
+    }
+
     /// Deletes the topic and creates it again.
     fn recreate_topic(&self) {
         broker().delete_topic(&self.topic);
@@ -101,6 +112,7 @@ fn records_that_retention_removed_before_they_were_read() {
     broker().delete_records(&filled.topic, 0, 25);
     filled.assert_stopped(&filled.to_the_end(), "gap");
     assert_eq!(filled.rows(), 10, "nothing was skipped");
+    filled.goes_on_after_reset("earliest", 15);
 }
 
 #[test]
@@ -138,6 +150,7 @@ fn a_table_that_is_ahead_of_the_log() {
     write_version(&filled.connector.location, &[json!({"txn": txn})]);
     filled.assert_stopped(&filled.to_the_end(), "beyond_end");
     assert_eq!(filled.rows(), 10);
+    filled.goes_on_after_reset("earliest", 20);
 }
 
 #[test]
@@ -193,6 +206,7 @@ fn a_table_that_was_dropped() {
     fs::remove_dir_all(filled.connector.location.folder()).unwrap();
     filled.assert_stopped(&filled.to_the_end(), "table_dropped");
     assert_eq!(reader::versions(&filled.connector.location), 0);
+    filled.goes_on_after_reset("earliest", 10);
 }
 
 #[test]
@@ -204,6 +218,7 @@ fn a_table_that_was_dropped_and_made_by_somebody_else() {
     fs::create_dir_all(&log).unwrap();
     fs::write(log.join("00000000000000000000.json"), first).unwrap();
     filled.assert_stopped(&filled.to_the_end(), "table_dropped");
+    filled.goes_on_after_reset("earliest", 10);
 }
 
 #[test]
@@ -236,6 +251,7 @@ fn a_table_that_lost_its_last_commits() {
     }
     filled.assert_stopped(&filled.to_the_end(), "table_rolled_back");
     assert_eq!(filled.rows(), 10);
+    filled.goes_on_after_reset("TOPIC:0=10", 15);
 }
 
 /// As Spark's RESTORE: rows go, and `txn` actions stay.
@@ -254,6 +270,7 @@ fn a_table_that_was_restored_to_an_older_version() {
     filled.produce(5);
     filled.assert_stopped(&filled.to_the_end(), "table_restored");
     assert_eq!(filled.rows(), 0);
+    filled.goes_on_after_reset("TOPIC:0=0", 15);
 }
 
 #[test]

@@ -107,18 +107,13 @@ async fn move_positions(
     let moves = moves(&args.to, &situation.topics, &situation.stored)?;
     let mut out = BufWriter::new(std::io::stdout());
     written(announce(plan, &moves, Look::of_stdout(), &mut out).and_then(|()| out.flush()))?;
-    let moves: BTreeMap<_, _> =
-        moves.into_iter().filter(|(_, moved)| moved.from != Some(moved.to)).collect();
-    if moves.is_empty() {
-        return said("Nothing is to be moved.", Reset::Done);
-    }
     if !args.yes {
         return said("Nothing was changed. Add --yes to move the positions.", Reset::NotConfirmed);
     }
     let token = CommitToken(format!("reset-{}", uuid::Uuid::new_v4().simple()));
     let reset = OffsetReset { token, by: who(), moves };
     let positions = reset.positions();
-    probe_group(&situation.kafka, &situation.stored, &positions).await?;
+    probe_group(situation, &positions).await?;
     let table = plan.table.sink.open(&plan.name).await?;
     let mut table = table.ok_or_else(|| Error::external("the table is no longer there"))?;
     let version = commit(table.committer.as_mut(), &reset).await?;
@@ -132,21 +127,16 @@ async fn move_positions(
 
 /// Members of a group of the newer protocol (KIP-848) are not listed, and show here: a group with
 /// members takes no offsets from outside. What it is given is what it has, or what it is to get.
-async fn probe_group(
-    kafka: &Arc<Prepared>,
-    stored: &OffsetCheckpoint,
-    positions: &OffsetCheckpoint,
-) -> Result<()> {
-    let (kafka, stored, positions) = (kafka.clone(), stored.clone(), positions.clone());
-    blocking(move || {
-        let moved: Vec<&TopicPartition> = positions.iter().map(|(tp, _)| tp).collect();
-        let noted = kafka.group_offsets(&moved)?;
-        let same = positions
-            .iter()
-            .map(|(tp, to)| (tp.clone(), noted.next(tp).or_else(|| stored.next(tp)).unwrap_or(to)));
-        kafka.note_group_offsets(&same.collect())
-    })
-    .await
+async fn probe_group(situation: &Situation, positions: &OffsetCheckpoint) -> Result<()> {
+    let noted = |of: &TopicPartition| {
+        let assigned = situation.topics.iter().find(|assigned| assigned.topic_partition == *of);
+        assigned.and_then(|assigned| assigned.noted.as_ref()).map(|noted| noted.next)
+    };
+    let known = |tp: &TopicPartition| noted(tp).or_else(|| situation.stored.next(tp));
+    let same: OffsetCheckpoint =
+        positions.iter().map(|(tp, to)| (tp.clone(), known(tp).unwrap_or(to))).collect();
+    let kafka = situation.kafka.clone();
+    blocking(move || kafka.note_group_offsets(&same)).await
 }
 
 /// Commits the reset, and finds out what became of it if an answer is lost.

@@ -109,7 +109,6 @@ impl Standing {
     fn ask(plan: ConnectorPlan, situation: &Situation, clock: &dyn Clock) -> Result<Self> {
         let topics = &situation.topics;
         let read_now = topics.iter().map(|assigned| &assigned.topic_partition);
-        let group = situation.kafka.group_offsets(&read_now.clone().collect::<Vec<_>>())?;
         let newest = newest(&plan, situation, clock)?;
         let former = situation.stored.iter().filter(|(tp, _)| !read_now.clone().any(|r| r == *tp));
         let former = former.map(|(tp, next)| (tp.clone(), next)).collect();
@@ -118,7 +117,7 @@ impl Standing {
             Line {
                 next: situation.stored.next(&topic_partition),
                 recovery: situation.recovery(assigned, &plan.source.start_at),
-                group: group.next(&topic_partition),
+                group: assigned.noted.as_ref().map(|noted| noted.next),
                 topic_partition,
                 log_start,
                 log_end,
@@ -221,10 +220,7 @@ const HEADINGS: &[Heading] = &[
 impl Line {
     /// Offsets between where the table stands, or would begin, and the end of the log.
     fn lag(&self) -> u64 {
-        let from = match self.recovery {
-            Recovery::Resume(at) | Recovery::Begin(at) => at,
-            Recovery::Gap { stored, .. } | Recovery::BeyondEnd { stored, .. } => stored,
-        };
+        let from = self.next.or_else(|| self.begins_at()).unwrap_or(self.log_start);
         OffsetRange::new(from, self.log_end).map_or(0, OffsetRange::len)
     }
 
@@ -236,14 +232,24 @@ impl Line {
     }
 
     fn note(&self) -> Option<String> {
-        match self.recovery {
+        match &self.recovery {
             Recovery::Resume(_) => None,
             Recovery::Begin(at) => Some(format!("begins at {at}")),
             Recovery::Gap { stored, log_start } => {
-                let gone = OffsetRange::new(stored, log_start).map_or(0, OffsetRange::len);
+                let gone = OffsetRange::new(*stored, *log_start).map_or(0, OffsetRange::len);
                 Some(format!("gap: {gone} offsets are no longer in Kafka"))
             }
             Recovery::BeyondEnd { .. } => Some("the log ends before the table".to_owned()),
+            Recovery::Recreated { stored, .. } => {
+                Some(format!("topic created anew: the old one was read up to {stored}"))
+            }
+            Recovery::Unidentified { was } => Some(format!("the table knows the topic id {was}")),
+            Recovery::RolledBack { noted, .. } => {
+                Some(format!("the table went back: {noted} was committed"))
+            }
+            Recovery::Forgotten { noted } => {
+                Some(format!("the table was dropped: {noted} was committed"))
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use connector_api::offsets::{Offset, OffsetCheckpoint, OffsetRange};
 use connector_api::reset::OffsetMove;
 use connector_api::{Error, Result};
 
-use crate::commit::recover::{PartitionFacts, Recovery, recover};
+use crate::commit::recover::{PartitionFacts, start_position};
 use crate::config::StartAt;
 use crate::source::{AssignedPartition, Topics};
 
@@ -103,17 +103,8 @@ fn check_named(topic: &str, partition: i32, offset: Offset, topics: &Topics) -> 
 
 /// Where a connector would begin there that has never seen the topic partition.
 fn position(target: &StartAt, assigned: &AssignedPartition) -> Offset {
-    let AssignedPartition { topic_partition, log_start, log_end, at_timestamp } = assigned;
-    let facts = PartitionFacts {
-        stored: None,
-        log_start: *log_start,
-        log_end: *log_end,
-        at_timestamp: *at_timestamp,
-    };
-    match recover(&facts, target, &topic_partition.topic, topic_partition.partition) {
-        Recovery::Begin(at) | Recovery::Resume(at) => at,
-        Recovery::Gap { stored, .. } | Recovery::BeyondEnd { stored, .. } => stored,
-    }
+    let facts = PartitionFacts::of(assigned, &OffsetCheckpoint::default(), false);
+    start_position(&facts, target)
 }
 
 /// What follows from moves.
@@ -155,6 +146,8 @@ mod tests {
             log_start: at(100),
             log_end: at(200),
             at_timestamp: (partition == 0).then(|| at(120)),
+            noted: None,
+            log_start_ms: None,
         });
         let stored = [(clicks(0), at(150))].into_iter().collect();
         let target = parse(to).unwrap_or_else(|error| panic!("{error}"));

@@ -4,12 +4,12 @@
 use connector_api::Error;
 use connector_api::offsets::Offset;
 
-use crate::commit::recover::Recovery;
+use super::recover::Recovery;
 use crate::config::ConnectorPlan;
 use crate::source::{AssignedPartition, Noted};
 
 /// Says why nothing is read. The connector stops with it.
-pub(super) fn explain(plan: &ConnectorPlan, assigned: &AssignedPartition, why: Recovery) -> Error {
+pub fn explain(plan: &ConnectorPlan, assigned: &AssignedPartition, why: Recovery) -> Error {
     let tp = &assigned.topic_partition;
     let reset =
         |to: &str| format!("`alluvium offsets reset {} --to {to} --yes`", plan.file.display());
