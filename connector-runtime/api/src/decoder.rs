@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::decoded::DecodedRows;
 use crate::error::Error;
@@ -11,7 +11,7 @@ use crate::record::RawRecords;
 /// What a decoder is asked for.
 #[derive(Debug, Clone)]
 pub struct DecodeRequest {
-    /// The payload columns to fill, in the order of the table.
+    /// The payload columns to fill, in the order of the table. A column may carry an [`EpochUnit`].
     pub columns: SchemaRef,
     /// What to do with fields that no column names.
     pub on_unknown_field: OnUnknownField,
@@ -26,6 +26,51 @@ pub enum OnUnknownField {
     Ignore,
     /// The record is rejected.
     Reject,
+}
+
+/// What a number counts that stands for a timestamp, from 1970-01-01T00:00:00 on.
+///
+/// It says how records are written and is no property of the table: it travels in the metadata of a
+/// requested column, for all timestamps in that column at any depth, and is never stored. Without
+/// it a number is no timestamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpochUnit {
+    /// Seconds, with a fraction or without.
+    Seconds,
+    /// Whole milliseconds.
+    Millis,
+    /// Whole microseconds.
+    Micros,
+}
+
+impl EpochUnit {
+    /// All of them, the longest first.
+    pub const ALL: [Self; 3] = [Self::Seconds, Self::Millis, Self::Micros];
+
+    const KEY: &str = "alluvium.epoch_unit";
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Seconds => "seconds",
+            Self::Millis => "millis",
+            Self::Micros => "micros",
+        }
+    }
+
+    /// The unit that a column carries.
+    pub fn of(column: &Field) -> Option<Self> {
+        let name = column.metadata().get(Self::KEY)?;
+        Self::ALL.into_iter().find(|unit| unit.name() == name)
+    }
+
+    /// The column with this unit, or with none.
+    pub fn put(unit: Option<Self>, column: Field) -> Field {
+        let mut metadata = column.metadata().clone();
+        metadata.remove(Self::KEY);
+        metadata.extend(unit.map(|unit| (Self::KEY.to_owned(), unit.name().to_owned())));
+        column.with_metadata(metadata)
+    }
 }
 
 /// The name of the column that holds what the other columns could not take: `STRING`, a JSON object by path, null for a clean row.

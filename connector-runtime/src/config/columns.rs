@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field as Column, Schema, SchemaRef};
 use connector_api::batch::KAFKA_COLUMN;
-use connector_api::decoder::{OnUnknownField, RESCUED_COLUMN};
+use connector_api::decoder::{EpochUnit, OnUnknownField, RESCUED_COLUMN};
 use connector_api::schema::{
     KafkaField, TYPE_NAMES, TYPES_ALLOWED, TypeError, parse_type, type_name,
 };
@@ -15,7 +15,7 @@ use super::section::{Key, QUOTES, Section, key};
 use super::words::nearest;
 
 pub(super) const KEYS: &[Key] = &[key("columns"), key("on_unknown_field"), key("kafka_columns")];
-pub(super) const COLUMN_KEYS: &[Key] = &[key("name"), key("type"), key("nullable")];
+pub(super) const COLUMN_KEYS: &[Key] = &[key("name"), key("type"), key("nullable"), key("unit")];
 
 const EXAMPLE: &str = "`{name: id, type: long}`";
 
@@ -68,7 +68,8 @@ fn column(item: Field<'_>, names: &mut Vec<String>) -> Option<Column> {
     names.extend(name.clone());
     let data_type = column_type(&section);
     let nullable = nullable(&section);
-    Some(Column::new(name?, data_type?, nullable?))
+    let unit = unit(&section, data_type.as_ref());
+    Some(EpochUnit::put(unit?, Column::new(name?, data_type?, nullable?)))
 }
 
 /// `columns[].name`: the field's name in the records, and the column's in the table.
@@ -120,6 +121,38 @@ fn type_help(text: &str, error: &TypeError) -> String {
 /// value for a column that may not is a bad record.
 fn nullable(section: &Section<'_>) -> Option<bool> {
     section.get("nullable").map_or(Some(true), |field| field.boolean())
+}
+
+/// `columns[].unit`: what the records' numbers count that stand for timestamps: `seconds`, `millis`
+/// or `micros` since 1970. It goes for all timestamps in the column, also those inside of a struct,
+/// an array or a map. Texts in ISO 8601 are taken beside the numbers; absent, they alone are.
+fn unit(section: &Section<'_>, data_type: Option<&DataType>) -> Option<Option<EpochUnit>> {
+    const CHOICES: &[Choice<EpochUnit>] = &[
+        Choice { word: "seconds", means: Ok(EpochUnit::Seconds) },
+        Choice { word: "millis", means: Ok(EpochUnit::Millis) },
+        Choice { word: "micros", means: Ok(EpochUnit::Micros) },
+        Choice {
+            word: "nanos",
+            means: Err("declare the column as `long`, which keeps all digits"),
+        },
+    ];
+    let Some(field) = section.get("unit") else { return Some(None) };
+    if let Some(data_type) = data_type.filter(|data_type| !has_timestamp(data_type)) {
+        return field.reject_key(
+            format!("a unit is for timestamps, and there is none in `{}`", type_name(data_type)),
+            "remove the key, or declare the column as `timestamp`",
+        );
+    }
+    field.choice(CHOICES).map(Some)
+}
+
+fn has_timestamp(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(..) => true,
+        DataType::List(inner) | DataType::Map(inner, _) => has_timestamp(inner.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_timestamp(field.data_type())),
+        _ => false,
+    }
 }
 
 /// `on_unknown_field`: what happens to a field that no column names: `rescue` (default) keeps it in

@@ -6,7 +6,7 @@
 //! | decoder, columns, unknown fields, `_kafka`, bad records | owner, description, the file's name |
 //! | table format, `partition_by` | the table's location, the store's options, intervals, file size, compression |
 
-use connector_api::decoder::OnUnknownField;
+use connector_api::decoder::{EpochUnit, OnUnknownField};
 use connector_api::schema::type_name;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -64,7 +64,14 @@ fn start_at(start_at: &StartAt) -> Value {
 fn schema(schema: &SchemaPlan) -> Value {
     let columns = schema.columns.as_ref().map(|columns| {
         let column = |column: &std::sync::Arc<arrow::datatypes::Field>| {
-            json!([column.name(), type_name(column.data_type()), column.is_nullable()])
+            let mut form = vec![
+                json!(column.name()),
+                json!(type_name(column.data_type())),
+                json!(column.is_nullable()),
+            ];
+            // Only where there is one, so that older plans keep their prints.
+            form.extend(EpochUnit::of(column).map(|unit| json!(unit.name())));
+            form
         };
         columns.fields().iter().map(column).collect::<Vec<_>>()
     });

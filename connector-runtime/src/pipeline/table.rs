@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use connector_api::batch::TableSchema;
-use connector_api::decoder::{DecodeRequest, OnUnknownField, RESCUED_COLUMN};
+use connector_api::decoder::{DecodeRequest, EpochUnit, OnUnknownField, RESCUED_COLUMN};
 use connector_api::schema::{payload_columns, table_schema, type_name};
 use connector_api::{Error, Result};
 
@@ -18,7 +18,7 @@ pub(crate) const SAMPLE_RECORDS_MAX: usize = 1000;
 /// The columns for a new table: the declared ones, or those of a sample of records.
 pub(crate) fn schema_for_new(plan: &ConnectorPlan, sample: &[SourceBatch]) -> Result<TableSchema> {
     let payload = match &plan.schema.columns {
-        Some(columns) => columns.clone(),
+        Some(columns) => for_new(columns),
         None => Arc::new(infer(plan, sample)?),
     };
     let rescue = plan.schema.on_unknown_field == OnUnknownField::Rescue;
@@ -52,7 +52,8 @@ fn infer(plan: &ConnectorPlan, sample: &[SourceBatch]) -> Result<Schema> {
 
 /// What the decoder is to fill in a table with these columns. Checks that declared columns are the table's.
 pub(crate) fn decode_request(plan: &ConnectorPlan, columns: &Schema) -> Result<DecodeRequest> {
-    if let Some(declared) = &plan.schema.columns {
+    let declared = plan.schema.columns.as_deref();
+    if let Some(declared) = declared {
         fits(declared, columns)?;
     }
     let mut on_unknown_field = plan.schema.on_unknown_field;
@@ -63,7 +64,24 @@ pub(crate) fn decode_request(plan: &ConnectorPlan, columns: &Schema) -> Result<D
         );
         on_unknown_field = OnUnknownField::Ignore;
     }
-    Ok(DecodeRequest { columns: payload_columns(columns), on_unknown_field })
+    Ok(DecodeRequest { columns: requested(declared, columns), on_unknown_field })
+}
+
+/// The declared columns as a table keeps them.
+fn for_new(declared: &Schema) -> SchemaRef {
+    with_units(declared, |_| None)
+}
+
+/// The table's payload columns, with the units that are declared for them.
+fn requested(declared: Option<&Schema>, table: &Schema) -> SchemaRef {
+    with_units(&payload_columns(table), |name| EpochUnit::of(declared?.field_with_name(name).ok()?))
+}
+
+/// The columns with these units by name, and no other. A table has none: units say how records are
+/// written, and that is the configuration's to say.
+fn with_units(columns: &Schema, unit: impl Fn(&str) -> Option<EpochUnit>) -> SchemaRef {
+    let column = |column: &Arc<Field>| EpochUnit::put(unit(column.name()), column.as_ref().clone());
+    Arc::new(Schema::new(columns.fields().iter().map(column).collect::<Vec<_>>()))
 }
 
 /// Each declared column must be in the table, with its type.
@@ -104,4 +122,38 @@ fn fits(declared: &Schema, table: &Schema) -> Result<()> {
 fn same_type(one: &DataType, other: &DataType) -> bool {
     let spelled = |data_type| type_name(data_type).replace(" not null", "");
     spelled(one) == spelled(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_api::schema::timestamp_type;
+
+    use super::*;
+
+    fn columns(units: [Option<EpochUnit>; 3]) -> Schema {
+        let column = |(name, unit)| {
+            let note = [("note".to_owned(), "kept".to_owned())].into();
+            EpochUnit::put(unit, Field::new(name, timestamp_type(), true).with_metadata(note))
+        };
+        Schema::new(["a", "b", "c"].into_iter().zip(units).map(column).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_declared_units_and_no_others_reach_the_decoder() {
+        let table = columns([None, Some(EpochUnit::Seconds), None]);
+        let declared = columns([Some(EpochUnit::Millis), None, Some(EpochUnit::Micros)]);
+        // In another order than the table's, which is the one that counts.
+        let declared = declared.project(&[2, 1, 0]).unwrap();
+        assert_eq!(
+            *requested(Some(&declared), &table),
+            columns([Some(EpochUnit::Millis), None, Some(EpochUnit::Micros)])
+        );
+        assert_eq!(*requested(None, &table), columns([None; 3]));
+    }
+
+    #[test]
+    fn a_new_table_does_not_keep_the_units() {
+        let declared = columns([Some(EpochUnit::Millis), None, Some(EpochUnit::Micros)]);
+        assert_eq!(*for_new(&declared), columns([None; 3]));
+    }
 }

@@ -9,6 +9,10 @@ fn print(file: File<'_>) -> String {
 #[test]
 fn a_fingerprint_is_the_same_in_every_process_and_version() {
     assert_eq!(print(top("")), "13cd84ba2a5a990dca7167c18442129e5f2a3e2a99a797c694ee2442a239c2f2");
+    assert_eq!(
+        print(top("schema: {columns: [{name: at, type: timestamp}]}")),
+        "9631595cab07b3c24224e13a46c44a5d4f244f13e51a7f866d51627d6b8aa695"
+    );
 }
 
 #[test]
@@ -35,6 +39,9 @@ fn what_decides_which_rows_come_out_changes_the_fingerprint() {
         columns("{name: id, type: long}"),
         columns("{name: id, type: long, nullable: false}")
     );
+    let unit = |unit: &str| columns(&format!("{{name: at, type: timestamp, unit: {unit}}}"));
+    assert_ne!(columns("{name: at, type: timestamp}"), unit("millis"));
+    assert_ne!(unit("millis"), unit("micros"));
 }
 
 #[test]

@@ -191,7 +191,7 @@ fn columns_have_a_name_and_a_type() {
         "schema.columns: there are no columns; declare at least one, or remove the key to have them inferred",
     ]);
     top("schema: {columns: [id]}").check(&[
-        "schema.columns[0]: expected a mapping, found `id`; expected the keys `name`, `type`, `nullable`",
+        "schema.columns[0]: expected a mapping, found `id`; expected the keys `name`, `type`, `nullable`, `unit`",
     ]);
     top("schema: {columns: [{name: id}, {type: long}]}").check(&[
         "schema.columns[0].type: this key is missing; each column has a name and a type, as in `{name: id, type: long}`",
@@ -219,6 +219,21 @@ fn a_type_that_is_none_gets_the_nearest_spelling() {
     top("schema: {columns: [{name: a, type: \"decimal(39,2)\"}]}").check(&[
         "schema.columns[0].type: a decimal has 1 to 38 digits, found 39 (at character 9); types are boolean, byte, short, int, long, float, double, decimal(p,s), string, binary, date, timestamp, timestamp_ntz, array<T>, map<string, T>, struct<name: T, ...>",
     ]);
+}
+
+#[test]
+fn a_unit_is_one_of_three_and_for_timestamps() {
+    top("schema: {columns: [{name: a, type: timestamp, unit: milis}, {name: b, type: timestamp_ntz, unit: ms}]}").check(&[
+        "schema.columns[0].unit: expected `seconds`, `millis` or `micros`, found `milis`; did you mean `millis`?",
+        "schema.columns[1].unit: expected `seconds`, `millis` or `micros`, found `ms`; write `seconds`, `millis` or `micros`",
+    ]);
+    top("schema: {columns: [{name: a, type: timestamp, unit: nanos}, {name: b, type: long, unit: millis}, {name: c, type: \"array<date>\", unit: 1}]}").check(&[
+        "schema.columns[0].unit: `nanos` is not supported yet; declare the column as `long`, which keeps all digits",
+        "schema.columns[1].unit: a unit is for timestamps, and there is none in `long`; remove the key, or declare the column as `timestamp`",
+        "schema.columns[2].unit: a unit is for timestamps, and there is none in `array<date>`; remove the key, or declare the column as `timestamp`",
+    ]);
+    top("schema: {columns: [{name: a, type: timestmp, unit: millis}]}")
+        .check(&["schema.columns[0].type: `timestmp` is not a type; did you mean `timestamp`?"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use connector_api::config::Compression;
-use connector_api::decoder::OnUnknownField;
+use connector_api::decoder::{EpochUnit, OnUnknownField};
 use connector_api::offsets::Offset;
 use connector_api::schema::{KafkaField, type_name};
 
@@ -94,10 +94,11 @@ fn everything_that_can_be_said_arrives() {
 fn columns_have_their_types_in_the_order_of_the_file() {
     let plan = top(
         "schema:\n  columns:\n    - {name: id, type: long, nullable: false}\n    - {name: user, type: \"struct<id: string, `e-mail`: string>\"}\n    \
-         - name: amount\n      type: decimal(12,2)\n  on_unknown_field: ignore\n  kafka_columns: [offset, topic]",
+         - name: amount\n      type: decimal(12,2)\n    - {name: at, type: array<timestamp>, unit: micros}\n  on_unknown_field: ignore\n  kafka_columns: [offset, topic]",
     )
     .plan();
     let columns = plan.schema.columns.unwrap();
+    let units: Vec<_> = columns.fields().iter().map(|c| EpochUnit::of(c)).collect();
     let columns: Vec<String> = columns
         .fields()
         .iter()
@@ -108,9 +109,11 @@ fn columns_have_their_types_in_the_order_of_the_file() {
         [
             "id long false",
             "user struct<id: string, `e-mail`: string> true",
-            "amount decimal(12,2) true"
+            "amount decimal(12,2) true",
+            "at array<timestamp> true",
         ]
     );
+    assert_eq!(units, [None, None, None, Some(EpochUnit::Micros)]);
     assert_eq!(plan.schema.on_unknown_field, OnUnknownField::Ignore);
     assert_eq!(plan.schema.kafka_fields, [KafkaField::Offset, KafkaField::Topic]);
 }

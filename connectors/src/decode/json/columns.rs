@@ -16,6 +16,7 @@ use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 use arrow::error::ArrowError;
 use connector_api::Error;
+use connector_api::decoder::EpochUnit;
 
 use super::path::Labels;
 use super::scan::Key;
@@ -63,6 +64,8 @@ pub(super) enum Values {
     Timestamp {
         micros: Vec<i64>,
         zone: Zone,
+        /// What numbers count; without it only texts fit.
+        unit: Option<EpochUnit>,
     },
     String(Bytes),
     /// A string column that takes any JSON value: see [`JSON_TEXT_KEY`].
@@ -100,10 +103,16 @@ pub(super) struct StructField {
 }
 
 impl Column {
-    /// Makes an empty column for `field`, which stands at `path`.
-    pub(super) fn new(field: &FieldRef, path: &str, labels: &mut Labels) -> Result<Self, Error> {
-        let values = Values::new(field, path, labels)?;
-        let label = labels.add(field.name(), type_name(field.data_type()));
+    /// Makes an empty column for `field`, which stands at `path`. `unit` is that of the column around it.
+    pub(super) fn new(
+        field: &FieldRef,
+        path: &str,
+        unit: Option<EpochUnit>,
+        labels: &mut Labels,
+    ) -> Result<Self, Error> {
+        let unit = EpochUnit::of(field).or(unit);
+        let values = Values::new(field, path, unit, labels)?;
+        let label = labels.add(field.name(), type_name(field.data_type(), unit));
         let validity = NullBufferBuilder::new(0);
         Ok(Self {
             label,
@@ -150,7 +159,12 @@ impl Column {
 }
 
 impl Values {
-    fn new(field: &FieldRef, path: &str, labels: &mut Labels) -> Result<Self, Error> {
+    fn new(
+        field: &FieldRef,
+        path: &str,
+        unit: Option<EpochUnit>,
+        labels: &mut Labels,
+    ) -> Result<Self, Error> {
         let unsupported = || {
             Error::user(format!(
                 "column `{path}` of type `{}` cannot be decoded from JSON; allowed are boolean, byte, \
@@ -172,25 +186,27 @@ impl Values {
             }
             DataType::Date32 => Self::Date(Vec::new()),
             DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == "UTC" => {
-                Self::Timestamp { micros: Vec::new(), zone: Zone::Utc }
+                Self::Timestamp { micros: Vec::new(), zone: Zone::Utc, unit }
             }
             DataType::Timestamp(TimeUnit::Microsecond, None) => {
-                Self::Timestamp { micros: Vec::new(), zone: Zone::None }
+                Self::Timestamp { micros: Vec::new(), zone: Zone::None, unit }
             }
             DataType::Utf8 if is_json_text(field) => Self::JsonText(Bytes::default()),
             DataType::Utf8 => Self::String(Bytes::default()),
             DataType::Binary => Self::Binary(Bytes::default()),
             DataType::List(item) => {
-                let items = Column::new(item, &format!("{path}[]"), labels)?;
+                let items = Column::new(item, &format!("{path}[]"), unit, labels)?;
                 Self::List(Box::new(ListValues { ends: Ends::default(), items }))
             }
-            DataType::Struct(fields) => Self::Struct(StructValues::new(fields, path, labels)?),
+            DataType::Struct(fields) => {
+                Self::Struct(StructValues::new(fields, path, unit, labels)?)
+            }
             DataType::Map(entries, false) => {
                 let (key, value) = map_fields(entries).ok_or_else(unsupported)?;
                 if key.data_type() != &DataType::Utf8 {
                     return Err(unsupported());
                 }
-                let values = Column::new(value, &format!("{path}.*"), labels)?;
+                let values = Column::new(value, &format!("{path}.*"), unit, labels)?;
                 let (ends, keys) = (Ends::default(), Bytes::default());
                 Self::Map(Box::new(MapValues { ends, keys, values }))
             }
@@ -289,7 +305,12 @@ impl Values {
 }
 
 impl StructValues {
-    pub(super) fn new(fields: &Fields, path: &str, labels: &mut Labels) -> Result<Self, Error> {
+    pub(super) fn new(
+        fields: &Fields,
+        path: &str,
+        unit: Option<EpochUnit>,
+        labels: &mut Labels,
+    ) -> Result<Self, Error> {
         let mut made = Vec::with_capacity(fields.len());
         let mut by_name = HashMap::with_capacity(fields.len());
         for (index, field) in fields.iter().enumerate() {
@@ -302,7 +323,7 @@ impl StructValues {
                 return Err(Error::user(format!("column `{path}` is there twice")));
             }
             let key = Key::new(&name);
-            let column = Column::new(field, &path, labels)?;
+            let column = Column::new(field, &path, unit, labels)?;
             made.push(StructField { key, name, column });
         }
         let following = (0..=fields.len() as u32).collect();
@@ -478,7 +499,7 @@ fn map_fields(entries: &Field) -> Option<(&FieldRef, &FieldRef)> {
 }
 
 /// A type as the configuration spells it; of a nested type its outermost part.
-fn type_name(data_type: &DataType) -> String {
+fn type_name(data_type: &DataType, unit: Option<EpochUnit>) -> String {
     match data_type {
         DataType::Int8 => "byte".to_owned(),
         DataType::Int16 => "short".to_owned(),
@@ -491,8 +512,10 @@ fn type_name(data_type: &DataType) -> String {
         DataType::Utf8 => "string".to_owned(),
         DataType::Binary => "binary in base64".to_owned(),
         DataType::Date32 => "date".to_owned(),
-        DataType::Timestamp(_, Some(_)) => "timestamp".to_owned(),
-        DataType::Timestamp(_, None) => "timestamp_ntz".to_owned(),
+        DataType::Timestamp(_, zone) => {
+            let name = if zone.is_some() { "timestamp" } else { "timestamp_ntz" };
+            unit.map_or_else(|| name.to_owned(), |unit| format!("{name} in {}", unit.name()))
+        }
         DataType::List(_) => "array".to_owned(),
         DataType::Struct(_) => "struct".to_owned(),
         DataType::Map(_, _) => "map".to_owned(),

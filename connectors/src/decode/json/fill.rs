@@ -179,7 +179,7 @@ impl Filler<'_> {
                 self.cursor.literal(b"false")?;
                 values.append(false);
             }
-            (Values::Timestamp { micros, zone }, b'"') => {
+            (Values::Timestamp { micros, zone, .. }, b'"') => {
                 let text = self.cursor.string()?;
                 let value = time::micros(self.cursor.text(text), *zone);
                 micros.push(value.ok_or_else(|| misfit(Why::InvalidTime))?);
@@ -241,6 +241,10 @@ impl Filler<'_> {
             Values::Decimal { values, precision, scale } => {
                 number.to_decimal(input, *precision, *scale).map(|value| values.push(value))
             }
+            Values::Timestamp { micros, unit: Some(unit), .. } => {
+                number.to_micros(input, *unit).map(|value| micros.push(value))
+            }
+            Values::Timestamp { unit: None, .. } => Err(Why::NumberWithoutUnit),
             _ => Err(Why::WrongType),
         })
     }

@@ -57,6 +57,8 @@ pub(super) enum Why {
     RescuedTooLarge,
     BatchTooLarge,
     WrongType,
+    /// A number for a timestamp of which nobody said what it counts.
+    NumberWithoutUnit,
     NotExact,
     OutOfRange,
     InvalidTime,
@@ -88,7 +90,7 @@ impl Why {
             Self::UnknownField => "unknown_field",
             Self::RescuedTooLarge => "rescued_too_large",
             Self::BatchTooLarge => "batch_too_large",
-            Self::WrongType => "wrong_type",
+            Self::WrongType | Self::NumberWithoutUnit => "wrong_type",
             Self::NotExact => "not_exact",
             Self::OutOfRange => "out_of_range",
             Self::InvalidTime => "invalid_time",
@@ -103,6 +105,7 @@ impl Why {
         matches!(
             self,
             Self::WrongType
+                | Self::NumberWithoutUnit
                 | Self::NotExact
                 | Self::OutOfRange
                 | Self::InvalidTime
@@ -139,6 +142,7 @@ impl Why {
             }
             Self::BatchTooLarge => "the batch holds more than 2 GiB of text",
             Self::WrongType => "wrong type",
+            Self::NumberWithoutUnit => "a number needs a `unit` in the column's declaration",
             Self::NotExact => "the number would lose digits",
             Self::OutOfRange => "the number is out of range",
             Self::InvalidTime => "not a valid date or time in ISO 8601",

@@ -17,6 +17,7 @@
 //! | `string` with the metadata [`JSON_TEXT_KEY`] | anything but null: a string as its plain text, all else as the JSON text that it stood in the record as. `12` and `"12"` become the same text; columns of this kind come from inference (`infer`) |
 //! | `binary` | strings in base64, see [`base64`] |
 //! | `date` `timestamp` `timestamp_ntz` | strings in ISO 8601, see `time` |
+//! | `timestamp` `timestamp_ntz` with an [`EpochUnit`](connector_api::decoder::EpochUnit) | the same, and numbers that count this unit, see `number` |
 //! | `array` | arrays whose items fit |
 //! | `struct` | objects whose known fields fit and whose required fields are there |
 //! | `map` with keys of type string | objects whose values fit |
@@ -49,9 +50,9 @@
 //! | `too_deep` | more than 64 objects and arrays in one another, the record itself included |
 //! | `not_an_object` | the value is JSON and no object |
 //! | `unknown_field` | a field without a column, with `on_unknown_field: reject` |
-//! | `wrong_type` | a string for a number, a number for a timestamp, an object for a string, … |
+//! | `wrong_type` | a string for a number, a number for a timestamp without a unit, an object for a string, … |
 //! | `not_exact` | `1.5` for a `long`, 2^53 + 1 for a `double`, more digits than the scale of a `decimal` |
-//! | `out_of_range` | a number beyond the type of its column |
+//! | `out_of_range` | a number beyond the type of its column, or for a timestamp beyond the years 0001 to 9999 |
 //! | `invalid_time` | a text that is no date or time, or a day that does not exist |
 //! | `invalid_base64` | a text that is no base64 |
 //! | `null_in_required` | null or no value in a column that is not nullable |
@@ -161,7 +162,7 @@ impl JsonDecoder {
             )));
         }
         let mut labels = Labels::new();
-        let root = StructValues::new(request.columns.fields(), "", &mut labels)?;
+        let root = StructValues::new(request.columns.fields(), "", None, &mut labels)?;
         let mut fields = request.columns.fields().to_vec();
         if request.on_unknown_field == OnUnknownField::Rescue {
             fields.push(Arc::new(Field::new(RESCUED_COLUMN, DataType::Utf8, true)));

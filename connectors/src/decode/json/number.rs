@@ -5,11 +5,19 @@
 //! | `byte` `short` `integer` `long` | digits with an optional minus, within the range | `1.0`, `1e3`: a fraction or an exponent says that it is no integer |
 //! | `decimal(p,s)` | what is exact with `s` digits after the point: `1.50` in `decimal(9,1)`, `1e3` | `1.55` in `decimal(9,1)`, more digits than `p - s` before the point |
 //! | `float` `double` | any number, as the nearest value | `1e999` and `1e-999` (infinite or zero), and an integer that does not come back, such as 2^53 + 1 |
+//! | `timestamp` `timestamp_ntz` in millis or micros | as for `long`, within the years 0001 to 9999 | |
+//! | the same in seconds | any number within these years: `1700000000.123456`, `1.7e9`; digits below a microsecond are cut off, as in texts (`time`) | more than 38 digits |
+//!
+//! The years are those that a text can name. Their limit also finds most mistakes in the unit:
+//! today's milliseconds, taken for seconds, lie behind the year 9999.
 //!
 //! An integer comes back from a `double` if its digits are those of the value or of the value's
 //! shortest spelling: JavaScript writes 2^70 as `1180591620717411300000`.
 
+use connector_api::decoder::EpochUnit;
+
 use super::flaw::Why;
+use super::time::MICROS;
 
 /// A number as it stands in the text. `value = mantissa * 10^exponent`, if `exact`.
 #[derive(Debug)]
@@ -106,6 +114,35 @@ impl Number {
         let value = power.and_then(|power| mantissa.checked_mul(power));
         let value = value.filter(|value| *value < 10_i128.pow(u32::from(precision)));
         value.map(|value| if self.negative { -value } else { value }).ok_or(Why::OutOfRange)
+    }
+
+    /// Microseconds since 1970, if the number counts `unit` since then.
+    pub(super) fn to_micros(&self, input: &[u8], unit: EpochUnit) -> Result<i64, Why> {
+        let micros = match unit {
+            EpochUnit::Seconds => self.seconds_to_micros(input)?,
+            EpochUnit::Millis => self.to_long(input)?.checked_mul(1000),
+            EpochUnit::Micros => Some(self.to_long(input)?),
+        };
+        micros.filter(|micros| MICROS.contains(micros)).ok_or(Why::OutOfRange)
+    }
+
+    /// Rounds down, as texts do: a moment before 1970 keeps the digits that a moment after it keeps.
+    fn seconds_to_micros(&self, input: &[u8]) -> Result<Option<i64>, Why> {
+        let (mantissa, exponent) = match self.exact {
+            true => (i128::from(self.mantissa), self.exponent),
+            false => self.significant_digits(input)?,
+        };
+        let mantissa = if self.negative { -mantissa } else { mantissa };
+        let shift = exponent + 6;
+        let power = u32::try_from(shift.unsigned_abs()).ok().and_then(|n| 10_i128.checked_pow(n));
+        let micros = match (power, shift < 0) {
+            (Some(power), true) => Some(mantissa.div_euclid(power)),
+            (Some(power), false) => mantissa.checked_mul(power),
+            // Less than a microsecond from 1970 on either side, or beyond all times.
+            (None, true) => Some(mantissa.signum().min(0)),
+            (None, false) => (mantissa == 0).then_some(0),
+        };
+        Ok(micros.and_then(|micros| i64::try_from(micros).ok()))
     }
 
     /// All digits without the zeros around them, and the power of ten that belongs to the last one.

@@ -2,6 +2,7 @@
 
 use arrow::array::{Array, AsArray};
 use arrow::json::LineDelimitedWriter;
+use connector_api::decoder::EpochUnit;
 use connector_api::ids::{TopicId, TopicPartition};
 use connector_api::record::RawRecordsBuilder;
 
@@ -338,6 +339,115 @@ fn what_is_no_moment_is_no_timestamp() {
         check_value(utc(), &format!("\"{text}\""), "invalid_time c");
     }
     check_value(utc(), "1763769600", "wrong_type c");
+}
+
+/// A value in a timestamp column with this unit.
+#[track_caller]
+fn check_epoch(unit: EpochUnit, value: &str, expected: &str) {
+    for (data_type, zone) in [(utc(), "Z"), (ntz(), "")] {
+        let column = EpochUnit::put(Some(unit), optional("c", data_type));
+        let outcome = outcome(vec![column], Ignore, format!(r#"{{"c":{value}}}"#).as_bytes());
+        let found = outcome.strip_prefix(r#"{"c":""#).and_then(|rest| rest.strip_suffix("\"}"));
+        let expected = match expected.starts_with(|c: char| c.is_ascii_digit()) {
+            true => format!("{expected}{zone}"),
+            false => expected.to_owned(),
+        };
+        assert_eq!(found.unwrap_or(&outcome), expected, "{value} in {unit:?}");
+    }
+}
+
+#[test]
+fn a_number_is_a_timestamp_in_the_unit_that_is_declared() {
+    use EpochUnit::{Micros, Millis, Seconds};
+    for (unit, value, expected) in [
+        (Seconds, "0", "1970-01-01T00:00:00"),
+        (Seconds, "-0", "1970-01-01T00:00:00"),
+        (Seconds, "1700000000", "2023-11-14T22:13:20"),
+        (Seconds, "1700000000.0", "2023-11-14T22:13:20"),
+        (Seconds, "1700000000.123456", "2023-11-14T22:13:20.123456"),
+        (Seconds, "1.700000000123456E9", "2023-11-14T22:13:20.123456"),
+        (Seconds, "17e8", "2023-11-14T22:13:20"),
+        (Seconds, "-1.5", "1969-12-31T23:59:58.500"),
+        // What Java and Python write goes below the microsecond.
+        (Seconds, "1700000000.123456789", "2023-11-14T22:13:20.123456"),
+        (Seconds, "1700000000.1234567", "2023-11-14T22:13:20.123456"),
+        (Seconds, "1700000000.999999999999999999999999", "2023-11-14T22:13:20.999999"),
+        (Seconds, "-0.0000001", "1969-12-31T23:59:59.999999"),
+        (Seconds, "-1e-99", "1969-12-31T23:59:59.999999"),
+        (Seconds, "1e-99", "1970-01-01T00:00:00"),
+        (Seconds, "0e99", "1970-01-01T00:00:00"),
+        (Seconds, "-62135596800", "0001-01-01T00:00:00"),
+        (Seconds, "253402300799.9999999", "9999-12-31T23:59:59.999999"),
+        (Millis, "1700000000123", "2023-11-14T22:13:20.123"),
+        (Millis, "-1", "1969-12-31T23:59:59.999"),
+        (Micros, "1700000000123456", "2023-11-14T22:13:20.123456"),
+        (Micros, "-62135596800000000", "0001-01-01T00:00:00"),
+        (Micros, "253402300799999999", "9999-12-31T23:59:59.999999"),
+    ] {
+        check_epoch(unit, value, expected);
+    }
+    for unit in EpochUnit::ALL {
+        check_epoch(unit, r#""2023-11-14T22:13:20.5""#, "2023-11-14T22:13:20.500");
+        check_epoch(unit, "null", "{}");
+    }
+}
+
+#[test]
+fn a_number_that_is_no_moment_in_its_unit_does_not_fit() {
+    use EpochUnit::{Micros, Millis, Seconds};
+    for (unit, value) in [
+        // Milliseconds and microseconds of today in a column of the next longer unit.
+        (Seconds, "1700000000123"),
+        (Millis, "1700000000123456"),
+        (Seconds, "-62135596800.000001"),
+        (Seconds, "253402300800"),
+        (Millis, "253402300800000"),
+        (Micros, "253402300800000000"),
+        (Micros, "-62135596800000001"),
+        (Millis, "9223372036854775807"),
+        (Micros, "9223372036854775808"),
+        (Seconds, "1e99"),
+        (Seconds, "-1e999999999999"),
+    ] {
+        check_epoch(unit, value, "out_of_range c");
+    }
+    for value in ["1700000000123.0", "1700000000123.5", "1.7e12"] {
+        check_epoch(Millis, value, "not_exact c");
+        check_epoch(Micros, value, "not_exact c");
+    }
+    check_epoch(Seconds, &format!("0.{}", "1".repeat(40)), "not_exact c");
+    for value in [r#""1700000000""#, r#""1700000000123""#, r#""""#] {
+        check_epoch(Millis, value, "invalid_time c");
+    }
+    check_epoch(Millis, "true", "wrong_type c");
+    check_epoch(Millis, "17e", "json_syntax");
+}
+
+#[test]
+fn a_unit_is_for_all_timestamps_in_its_column() {
+    let inner = group(vec![
+        optional("at", utc()),
+        optional("local", list(ntz())),
+        optional("seen", map(utc())),
+        optional("n", Int64),
+    ]);
+    let columns = || {
+        let a = EpochUnit::put(Some(EpochUnit::Millis), optional("a", inner.clone()));
+        vec![a, optional("b", inner.clone())]
+    };
+    check(
+        columns(),
+        Ignore,
+        r#"{"a":{"at":1,"local":[2,"1970-01-01T00:00:01"],"seen":{"x":3},"n":4}}"#,
+        r#"{"a":{"at":"1970-01-01T00:00:00.001Z","local":["1970-01-01T00:00:00.002","1970-01-01T00:00:01"],"seen":{"x":"1970-01-01T00:00:00.003Z"},"n":4}}"#,
+    );
+    check(columns(), Ignore, r#"{"b":{"at":1}}"#, "wrong_type b.at");
+    check_rescue(
+        columns(),
+        r#"{"a":{"local":[1.5]}}"#,
+        r#"{"a":{"local":[null]}}"#,
+        Some(r#"{"a.local[0]":1.5}"#),
+    );
 }
 
 #[test]
@@ -685,6 +795,8 @@ fn a_message_says_what_was_expected_and_shows_little_of_the_payload() {
         vec![
             optional("user", group(vec![optional("age", Int64)])),
             optional("d", DataType::Decimal128(9, 2)),
+            optional("t", utc()),
+            EpochUnit::put(Some(EpochUnit::Millis), optional("u", utc())),
         ],
         Ignore,
     );
@@ -705,6 +817,14 @@ fn a_message_says_what_was_expected_and_shows_little_of_the_payload() {
         "json_syntax: expected `,` or `}` at byte 7, found `\"x\":2}`"
     );
     assert_eq!(message(r#"{"d":1"#), "json_syntax: expected `,` or `}` at byte 6, found the end");
+    assert_eq!(
+        message(r#"{"t":1700000000}"#),
+        "wrong_type at `t`: a number needs a `unit` in the column's declaration; expected timestamp, found `1700000000`"
+    );
+    assert_eq!(
+        message(r#"{"u":1.5}"#),
+        "not_exact at `u`: the number would lose digits; expected timestamp in millis, found `1.5`"
+    );
     assert_eq!(message("[1]"), "not_an_object: expected a JSON object, found `[1]`");
     let secret = format!(r#"{{"user":"{}"}}"#, "s3cret\u{1f600}".repeat(1000));
     assert!(message(&secret).len() < 200, "{}", message(&secret));

@@ -9,7 +9,12 @@
 //! | zone | `Z`, `z`, `+02:00`, `+0200`, `+02`; none: it is taken as UTC | names such as `CET` or `UTC` |
 //!
 //! A `timestamp_ntz` has no zone, and a text with one does not fit it: the zone would be lost. For
-//! the same reason a `date` takes only a date. A date alone is no timestamp, and neither is a number.
+//! the same reason a `date` takes only a date. A date alone is no timestamp; what numbers are, see `number`.
+
+use std::ops::Range;
+
+/// The moments from year 1 to the end of year 9999, in microseconds since 1970.
+pub(super) const MICROS: Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
 
 /// Whether a time of day may or must not name its zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
