@@ -1,15 +1,22 @@
-//! Dates and times from text.
+//! Dates and times from text: the spellings of ISO 8601 that producers use.
 //!
 //! | part | accepted | not accepted |
 //! |---|---|---|
-//! | date | `2026-01-31`, years 0001 to 9999 | `2026-1-31`, days that do not exist |
+//! | date | `2026-01-31`, years 0001 to 9999 | `2026-1-31`, days that do not exist; weeks (`2026-W05-6`) and days of the year (`2026-031`) |
 //! | between | `T`, `t`, one space | |
-//! | time | `10:20:30`, `10:20` (what Java prints for a full minute) | `24:00:00`; `:60`, since a leap second has no place in Unix time |
-//! | fraction | `.` or `,` and 1 to 9 digits; digits below a microsecond are cut off | 10 digits |
-//! | zone | `Z`, `z`, `+02:00`, `+0200`, `+02`; none: it is taken as UTC | names such as `CET` or `UTC` |
+//! | time | `10:20:30`, `10:20` (what Java prints for a full minute) | `10`, `24:00:00`; `:60`, since a leap second has no place in Unix time |
+//! | fraction | `.` or `,` and any number of digits behind the seconds | parts of a minute |
+//! | zone | `Z`, `z`, `+02:00`, `+0200`, `+02`, also behind one space (Ruby, Git); none: it is taken as UTC | names such as `CET`, `UTC` or `[Europe/Paris]` |
+//! | without separators | `20260131T102030Z`, `20260131T1020`, `20260131` | a date with and a time without them, or the reverse |
+//!
+//! Java, Go and Python write nanoseconds when they have them, and tables hold microseconds: digits
+//! below a microsecond are cut off. This is the one place where a value fits although something is
+//! lost; without it everyday records would be bad ones. What is cut off moves a moment back in time,
+//! before 1970 too.
 //!
 //! A `timestamp_ntz` has no zone, and a text with one does not fit it: the zone would be lost. For
-//! the same reason a `date` takes only a date. A date alone is no timestamp; what numbers are, see `number`.
+//! the same reason a `date` takes only a date. A date alone is no timestamp, since nothing says at
+//! what time of the day it was; what numbers are, see `number`.
 
 use std::ops::Range;
 
@@ -28,7 +35,10 @@ pub(super) enum Zone {
 /// Microseconds since 1970-01-01T00:00:00.
 #[inline]
 pub(super) fn micros(text: &[u8], zone: Zone) -> Option<i64> {
-    let (date, rest) = text.split_first_chunk::<10>()?;
+    let (date, rest) = match text.split_first_chunk::<10>() {
+        Some((date, rest)) if date[4] == b'-' => (date, rest),
+        _ => return micros(&with_separators(text)?, zone),
+    };
     let days = i64::from(days_of(date)?);
     let (separator, rest) = rest.split_first()?;
     if !matches!(separator, b'T' | b't' | b' ') {
@@ -47,7 +57,8 @@ pub(super) fn micros(text: &[u8], zone: Zone) -> Option<i64> {
     }
     let offset_minutes = match (zone, rest) {
         (_, []) | (Zone::Utc, [b'Z' | b'z']) => 0,
-        (Zone::Utc, _) => offset_minutes(rest)?,
+        (Zone::Utc, [b' ', offset @ ..]) => offset_minutes(offset)?,
+        (Zone::Utc, offset) => offset_minutes(offset)?,
         (Zone::None, _) => return None,
     };
     let minutes = (days * 24 + i64::from(hour)) * 60 + i64::from(minute) - offset_minutes;
@@ -56,7 +67,33 @@ pub(super) fn micros(text: &[u8], zone: Zone) -> Option<i64> {
 
 /// Days since 1970-01-01.
 pub(super) fn days(text: &[u8]) -> Option<i32> {
-    days_of(text.try_into().ok()?)
+    match text.first_chunk() {
+        Some(date) if text.len() == 8 => days_of(&date_with_separators(date)),
+        _ => days_of(text.try_into().ok()?),
+    }
+}
+
+/// The spelling with separators of a date and time without them.
+#[cold]
+fn with_separators(text: &[u8]) -> Option<Vec<u8>> {
+    let (date, rest) = text.split_first_chunk()?;
+    let (separator, rest) = rest.split_first()?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (time, rest) = rest.split_at(digits);
+    if !matches!(digits, 4 | 6) || rest.starts_with(b":") {
+        return None;
+    }
+    let mut separated = date_with_separators(date).to_vec();
+    for (index, pair) in time.chunks(2).enumerate() {
+        separated.push(if index == 0 { *separator } else { b':' });
+        separated.extend_from_slice(pair);
+    }
+    separated.extend_from_slice(rest);
+    Some(separated)
+}
+
+fn date_with_separators(&[y1, y2, y3, y4, m1, m2, d1, d2]: &[u8; 8]) -> [u8; 10] {
+    [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2]
 }
 
 #[inline]
@@ -92,20 +129,19 @@ fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
     century * 146_097 / 4 + year_of_century * 1_461 / 4 + day_of_year - 719_468
 }
 
-/// What a digit of a fraction of a second is worth, by its place.
-const NANOS: [i64; 9] = [100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+/// What a digit of a fraction of a second is worth in microseconds, by its place.
+const MICROS_BY_PLACE: [i64; 6] = [100_000, 10_000, 1_000, 100, 10, 1];
 
 /// The microseconds of a fraction that may be there, and what follows it.
 #[inline]
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let Some((b'.' | b',', digits)) = text.split_first() else { return Some((0, text)) };
-    let (mut nanos, mut count) = (0, 0);
+    let (mut micros, mut count) = (0, 0);
     while let Some(digit @ b'0'..=b'9') = digits.get(count) {
-        // The tenth digit does not fit into the table.
-        nanos += i64::from(digit - b'0') * NANOS.get(count)?;
+        micros += i64::from(digit - b'0') * MICROS_BY_PLACE.get(count).unwrap_or(&0);
         count += 1;
     }
-    (count > 0).then(|| (nanos / 1000, &digits[count..]))
+    (count > 0).then(|| (micros, &digits[count..]))
 }
 
 fn offset_minutes(text: &[u8]) -> Option<i64> {
