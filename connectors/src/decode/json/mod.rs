@@ -35,8 +35,9 @@
 //! | `reject` | the record is rejected | the record is rejected |
 //!
 //! `_rescued` is a JSON object of paths (`path`) and values: `{"user.extra":1,"tags[3]":{"a":null}}`.
-//! The values stand as in the record, byte for byte; in a record with a name twice, without what a
-//! later one replaced. An unknown object is one entry.
+//! The values stand as in the record, byte for byte. Only where the record has a name twice outside
+//! of them, what a later member replaced is missing, inside of them too. An unknown object is one
+//! entry.
 //!
 //! # Why a record is rejected
 //!

@@ -167,8 +167,68 @@ fn a_double_takes_the_nearest_value_and_refuses_what_would_be_lost() {
     check_value(Float64, "-1e309", "out_of_range c");
     check_value(Float64, "1e-999", "out_of_range c");
     check_value(Float64, r#""NaN""#, "wrong_type c");
-    check_value(Float64, "NaN", "json_syntax");
-    check_value(Float64, "-Infinity", "json_syntax");
+    check_value(Float64, "1e400", "out_of_range c");
+    check_value(Float64, "-0", "-0.0");
+    check_value(Float64, "-0.0", "-0.0");
+    check_value(Float64, "-0e5", "-0.0");
+}
+
+#[test]
+fn what_python_writes_for_no_number_is_no_json() {
+    for data_type in [Int64, Float32, Float64, DataType::Decimal128(38, 9), Utf8, utc()] {
+        for value in ["NaN", "Infinity", "-Infinity", "nan", "inf", "-"] {
+            check_value(data_type.clone(), value, "json_syntax");
+        }
+    }
+    check(vec![], Ignore, r#"{"u":NaN}"#, "json_syntax");
+    check(vec![], Ignore, r#"{"u":[-Infinity]}"#, "json_syntax");
+}
+
+#[test]
+fn a_huge_number_is_one_flaw_and_not_a_crash() {
+    let digits = "9".repeat(1 << 20);
+    for (data_type, value, expected) in [
+        (Int64, digits.clone(), "out_of_range c"),
+        (Float64, digits.clone(), "out_of_range c"),
+        (Float32, digits.clone(), "out_of_range c"),
+        (DataType::Decimal128(38, 0), digits.clone(), "out_of_range c"),
+        (DataType::Decimal128(38, 0), format!("0.{digits}"), "not_exact c"),
+        (Float64, format!("0.{digits}"), "1.0"),
+        (Int64, format!("1e{digits}"), "not_exact c"),
+        (Float64, format!("1e{digits}"), "out_of_range c"),
+        (Float64, format!("0e-{digits}"), "0.0"),
+        (DataType::Decimal128(38, 0), format!("1e{digits}"), "out_of_range c"),
+        (DataType::Decimal128(38, 0), format!("1e-{digits}"), "not_exact c"),
+    ] {
+        check_value(data_type, &value, expected);
+    }
+    check(vec![], Ignore, &format!(r#"{{"u":{digits},"v":1e{digits}}}"#), "{}");
+}
+
+#[test]
+fn payloads_of_several_megabytes_are_rows_like_others() {
+    let letters = "0123456789abcdef".repeat((5 << 20) / 16);
+    check_value(Utf8, &format!("\"{letters}\""), &format!("\"{letters}\""));
+    check_value(Utf8, &format!("\"\\u0041{letters}\""), &format!("\"A{letters}\""));
+    check_value(Utf8, &format!("\"{letters}\u{1}\""), "json_syntax");
+    check_value(Utf8, &format!("\"{letters}"), "json_syntax");
+    let items = vec!["1"; 5 << 20].join(",");
+    let columns = || vec![optional("l", list(Int64)), optional("s", Utf8)];
+    let huge = format!(r#"{{"l":[{items}],"s":"{letters}","u":["{letters}"]}}"#);
+    let values = [
+        Some(r#"{"s":"before"}"#),
+        Some(&huge),
+        Some(&huge[..huge.len() - 1]),
+        Some(r#"{"s":"after"}"#),
+    ];
+    let decoded = decoder(columns(), Rescue).decode(&records(&values));
+    assert_eq!(decoded.row_records(), [0, 1, 3]);
+    let (lists, texts) = (decoded.rows().column(0).as_list::<i32>(), decoded.rows().column(1));
+    assert_eq!((lists.value_length(1), lists.null_count()), (5 << 20, 2));
+    let texts: Vec<_> = texts.as_string::<i32>().iter().map(Option::unwrap).collect();
+    assert_eq!(texts, ["before", letters.as_str(), "after"]);
+    let rescued = decoded.rows().column(2).as_string::<i32>();
+    assert_eq!(rescued.value(1), format!(r#"{{"u":["{letters}"]}}"#));
 }
 
 #[test]
@@ -248,6 +308,9 @@ fn a_control_character_is_seen_wherever_it_stands() {
 fn half_a_surrogate_pair_is_a_syntax_error() {
     for value in [r"\ud83d", r"\ude00", r"\ud83dx", r"\ud83d\u0041", r"\ud83d\ud83d", r"\ud83d\n"] {
         check_value(Utf8, &format!("\"{value}\""), "json_syntax");
+        check_record(format!(r#"{{"u":["{value}"]}}"#), "json_syntax");
+        check_record(format!(r#"{{"{value}":1}}"#), "json_syntax");
+        check_record(format!(r#"{{"u":{{"a{value}":1}}}}"#), "json_syntax");
     }
 }
 
@@ -595,6 +658,30 @@ fn of_a_name_that_occurs_twice_the_last_one_counts_and_the_first_leaves_nothing(
         Some(r#"{"t":1,"w":2}"#),
     );
     check(columns(), Ignore, r#"{"a":1,"a":"no"}"#, "wrong_type a");
+    // On several levels at once, and what is under one that does not count does not count either.
+    check_rescue(
+        columns(),
+        r#"{"s":{"x":1,"x":2},"s":{"x":3,"x":"no","x":4},"a":1,"a":2,"a":3}"#,
+        r#"{"a":3,"s":{"x":4}}"#,
+        None,
+    );
+    // What is rescued stands as in the record, unless that has to be read again.
+    let unknown = r#"{"v":1,"v":{"w":[{"x":1,"x":2}],"w":[{"x":3,"x":4}]}}"#;
+    let rescued = format!(r#"{{"u":{unknown}}}"#);
+    check_rescue(columns(), &format!(r#"{{"a":1,"u":{unknown}}}"#), r#"{"a":1}"#, Some(&rescued));
+    check_rescue(
+        columns(),
+        &format!(r#"{{"a":0,"u":{unknown},"a":1}}"#),
+        r#"{"a":1}"#,
+        Some(r#"{"u":{"v":{"w":[{"x":4}]}}}"#),
+    );
+    let deep = vec![optional("l", list(group(vec![optional("m", map(list(Int64)))])))];
+    check(
+        deep,
+        Reject,
+        r#"{"l":[1],"l":[{"m":{"k":[1],"k":[2]},"m":{"k":[3],"j":[],"k":[4]}},{"m":{}}]}"#,
+        r#"{"l":[{"m":{"j":[],"k":[4]}},{"m":{}}]}"#,
+    );
     check(columns(), Reject, r#"{"s":{"u":1},"a":1,"s":{"x":1}}"#, r#"{"a":1,"s":{"x":1}}"#);
 }
 
@@ -708,13 +795,16 @@ fn a_json_text_column_takes_any_value() {
 #[test]
 fn a_value_that_is_no_json_object_is_rejected_with_a_stable_code() {
     check_record("", "empty_value");
-    check_record(b"{\"a\":\"\xff\"}", "invalid_utf8");
-    check_record(b"{\"u\":\"\xed\xa0\x80\"}", "invalid_utf8");
     for input in ["null", "1", r#""x""#, "[]", " [{}] "] {
         check_record(input, "not_an_object");
     }
     for input in [
         " ",
+        "\r\n\t ",
+        "\0",
+        "\u{feff}",
+        " \u{feff}{}",
+        "{}\u{feff}",
         "{",
         "}",
         "{]",
@@ -757,6 +847,28 @@ fn a_value_that_is_no_json_object_is_rejected_with_a_stable_code() {
         r#"{"a":1}//"#,
     ] {
         check_record(input, "json_syntax");
+    }
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_reject_the_record_wherever_they_stand() {
+    // No character, half of one, too long a spelling, half a surrogate pair, beyond Unicode.
+    for bytes in [&b"\xff"[..], b"\xc3", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"] {
+        for (before, after) in [
+            (r#"{"a":1,"b":""#, r#""}"#),
+            (r#"{"u":""#, r#""}"#),
+            (r#"{"u":[{"v":""#, r#""}]}"#),
+            (r#"{"a"#, r#"":1}"#),
+            (r#"{"u":{""#, r#"":1}}"#),
+            ("{", "}"),
+            ("{}", ""),
+            ("", "{}"),
+            (r#"{"a":"#, "1}"),
+            // What is no UTF-8 outranks what is no JSON.
+            ("{]", ""),
+        ] {
+            check_record([before.as_bytes(), bytes, after.as_bytes()].concat(), "invalid_utf8");
+        }
     }
 }
 
