@@ -1,18 +1,14 @@
-//! Properties: what must hold for every sequence of bytes. The reference for what JSON is, and for
-//! its values, is `serde_json`.
-//!
-//! Differences that are meant: we stop at 64 levels and serde_json at 128; serde_json rejects numbers
-//! that are infinite as a double, which for us is a matter of the column.
-//!
-//! `PROPTEST_CASES=1000000 cargo test -p connectors --release fuzz` searches longer.
+//! Properties: what must hold for every sequence of bytes. `reference` says what a record must
+//! become; `search` looks for as long as one likes, with columns of all kinds.
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, TimestampMicrosecondArray};
 use arrow::compute::cast;
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow::datatypes::Float64Type;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Map, Value};
 
+use super::reference::{check_record, depth, has_hard_numbers, is_readable};
 use super::tests::{decoder, group, json_text, lines, list, map, optional, records, utc};
 use super::*;
 
@@ -36,12 +32,12 @@ fn columns() -> Vec<Field> {
     ]
 }
 
-fn name() -> impl Strategy<Value = String> {
+pub(super) fn name() -> impl Strategy<Value = String> {
     let known = ["a", "b", "c", "d", "e", "f", "g", "h", "x.y"].map(str::to_owned);
     prop_oneof![9 => select(known.to_vec()), 1 => select(vec!["".to_owned(), "u".into(), "é\"[]`\\".into()])]
 }
 
-fn json() -> impl Strategy<Value = Value> {
+pub(super) fn json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -75,7 +71,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[derive(Debug, Clone)]
-enum Mutation {
+pub(super) enum Mutation {
     Replace(Index, u8),
     Insert(Index, u8),
     Remove(Index),
@@ -85,7 +81,7 @@ enum Mutation {
     Append(u8),
 }
 
-fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
+pub(super) fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
     let byte = || prop_oneof![4 => select(br#"{}[]",:0123456789.-+eE\ntruefalsu "#.to_vec()), 1 => any::<u8>()];
     let mutation = prop_oneof![
         3 => (any::<Index>(), byte()).prop_map(|(at, byte)| Mutation::Replace(at, byte)),
@@ -98,7 +94,7 @@ fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
     prop::collection::vec(mutation, 0..4)
 }
 
-fn mutate(mut text: Vec<u8>, mutations: Vec<Mutation>) -> Vec<u8> {
+pub(super) fn mutate(mut text: Vec<u8>, mutations: Vec<Mutation>) -> Vec<u8> {
     for mutation in mutations {
         if text.is_empty() {
             break;
@@ -129,201 +125,6 @@ fn record() -> impl Strategy<Value = Vec<u8>> {
     (text(), mutations()).prop_map(|(text, mutations)| mutate(text, mutations))
 }
 
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
-}
-
-/// A row, and what is rescued by path.
-type Expected = (Value, Map<String, Value>);
-
-/// What the record must become: `Err` with the code, or the row and what is rescued.
-/// `None` if serde_json cannot tell.
-fn expected(input: &[u8]) -> Option<Result<Expected, &'static str>> {
-    if input.is_empty() {
-        return Some(Err("empty_value"));
-    }
-    if std::str::from_utf8(input).is_err() {
-        return Some(Err("invalid_utf8"));
-    }
-    let value: Value = match serde_json::from_slice(input) {
-        Ok(value) => value,
-        Err(error) if error.to_string().contains("out of range") => return None,
-        Err(error) if error.to_string().contains("recursion limit") => {
-            return Some(Err("too_deep"));
-        }
-        Err(_) => return Some(Err("json_syntax")),
-    };
-    if depth(&value) > 64 {
-        return Some(Err("too_deep"));
-    }
-    if !value.is_object() {
-        return Some(Err("not_an_object"));
-    }
-    let mut rescued = Map::new();
-    let row = expected_value(&value, &group(columns()), false, "", &mut rescued);
-    Some(Ok((row, rescued)))
-}
-
-/// The value that a column holds; what does not fit goes to `rescued` under its path.
-fn expected_value(
-    value: &Value,
-    data_type: &DataType,
-    any_json: bool,
-    path: &str,
-    rescued: &mut Map<String, Value>,
-) -> Value {
-    let below = |name: &str| match (path, name) {
-        (path, name) if name.is_empty() || name.contains(['.', '[', ']', '`']) => {
-            format!("{path}{}`{}`", if path.is_empty() { "" } else { "." }, name.replace('`', "``"))
-        }
-        ("", name) => name.to_owned(),
-        (path, name) => format!("{path}.{name}"),
-    };
-    match (value, data_type) {
-        (Value::Null, _) => Value::Null,
-        (value, DataType::Utf8) if any_json => value.clone(),
-        (Value::Bool(_), DataType::Boolean) | (Value::String(_), DataType::Utf8) => value.clone(),
-        (Value::Number(number), DataType::Int64) if number.is_i64() => value.clone(),
-        (Value::Number(number), DataType::Float64) if comes_back(number) => {
-            Value::from(number.as_f64().unwrap())
-        }
-        (Value::Array(items), DataType::List(item)) => {
-            let items = items.iter().enumerate().map(|(index, value)| {
-                expected_value(value, item.data_type(), false, &format!("{path}[{index}]"), rescued)
-            });
-            items.collect()
-        }
-        (Value::Object(members), DataType::Map(entries, _)) => {
-            let DataType::Struct(fields) = entries.data_type() else { panic!("{entries}") };
-            let members = members.iter().map(|(name, value)| {
-                (
-                    name.clone(),
-                    expected_value(value, fields[1].data_type(), false, &below(name), rescued),
-                )
-            });
-            members.collect()
-        }
-        (Value::Object(members), DataType::Struct(fields)) => {
-            for (name, value) in members {
-                if !value.is_null() && fields.find(name).is_none() {
-                    rescued.insert(below(name), value.clone());
-                }
-            }
-            let fields = fields.iter().map(|field| {
-                let any_json = !field.metadata().is_empty();
-                let value = members.get(field.name()).unwrap_or(&Value::Null);
-                let value = expected_value(
-                    value,
-                    field.data_type(),
-                    any_json,
-                    &below(field.name()),
-                    rescued,
-                );
-                (field.name().clone(), value)
-            });
-            fields.collect()
-        }
-        (value, _) => {
-            rescued.insert(path.to_owned(), value.clone());
-            Value::Null
-        }
-    }
-}
-
-/// An integer is taken as a double only if it can be told from its neighbours.
-fn comes_back(number: &serde_json::Number) -> bool {
-    let Some(integer) = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
-    else {
-        return true;
-    };
-    let double = integer as f64;
-    double as i128 == integer || double.to_string() == integer.to_string()
-}
-
-/// What a column holds in a row.
-fn found_value(array: &ArrayRef, field: &Field, row: usize) -> Value {
-    if array.is_null(row) {
-        return Value::Null;
-    }
-    let all = |values: ArrayRef, field: &Field| -> Vec<Value> {
-        (0..values.len()).map(|row| found_value(&values, field, row)).collect()
-    };
-    match field.data_type() {
-        DataType::Boolean => array.as_boolean().value(row).into(),
-        DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
-        DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
-        DataType::Utf8 => array.as_string::<i32>().value(row).into(),
-        DataType::List(item) => all(array.as_list::<i32>().value(row), item).into(),
-        DataType::Map(_, _) => {
-            let entries = array.as_map().value(row);
-            let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1));
-            let value = |index| found_value(values, &entries.fields()[1], index);
-            let entries =
-                keys.iter().enumerate().map(|(index, key)| (key.unwrap().to_owned(), value(index)));
-            entries.collect()
-        }
-        DataType::Struct(fields) => {
-            let columns = array.as_struct().columns();
-            let values =
-                fields.iter().zip(columns).map(|(f, c)| (f.name().clone(), found_value(c, f, row)));
-            values.collect()
-        }
-        other => panic!("{other}"),
-    }
-}
-
-/// Numbers about which serde_json keeps too little: long integers, `-0`, doubles that are almost zero.
-fn has_hard_numbers(input: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(input).to_lowercase();
-    let digits = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max();
-    digits > Some(18)
-        || text.contains("-0")
-        || text
-            .split("e-")
-            .skip(1)
-            .any(|rest| rest.bytes().take_while(u8::is_ascii_digit).count() > 2)
-}
-
-fn check_record(input: &[u8]) -> Result<(), TestCaseError> {
-    let Some(expected) = expected(input) else { return Ok(()) };
-    let decoded = decoder(columns(), OnUnknownField::Rescue).decode(&records(&[Some(input)]));
-    let (expected_row, expected_rescued) = match (expected, decoded.rejected()) {
-        (Err(code), [rejected]) => {
-            prop_assert_eq!(rejected.cause.code, code, "{}", &rejected.cause);
-            return Ok(());
-        }
-        (Ok(expected), []) => expected,
-        (expected, rejected) => {
-            return Err(TestCaseError::fail(format!("expected {expected:?}, found {rejected:?}")));
-        }
-    };
-    if has_hard_numbers(input) {
-        return Ok(());
-    }
-    let rows = decoded.rows();
-    for (field, column) in columns().iter().zip(rows.columns()) {
-        let (mut found, expected) = (found_value(column, field, 0), &expected_row[field.name()]);
-        if let (Value::String(text), false) =
-            (&found, field.metadata().is_empty() || expected.is_string())
-        {
-            found = serde_json::from_str(text).unwrap();
-        }
-        prop_assert_eq!(&found, expected, "{}", field.name());
-    }
-    let found =
-        match found_value(rows.column(columns().len()), &optional("_rescued", DataType::Utf8), 0) {
-            Value::Null => Map::new(),
-            Value::String(text) => serde_json::from_str(&text).unwrap(),
-            other => panic!("{other}"),
-        };
-    prop_assert_eq!(found, expected_rescued);
-    Ok(())
-}
-
 /// `PROPTEST_CASES` can raise the number of cases.
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
@@ -335,12 +136,12 @@ proptest! {
 
     #[test]
     fn a_record_becomes_what_serde_json_reads_in_it(record in record()) {
-        check_record(&record)?;
+        check_record(&columns(), OnUnknownField::Rescue, &record)?;
     }
 
     #[test]
     fn any_bytes_at_all_are_a_row_or_a_reject(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        check_record(&bytes)?;
+        check_record(&columns(), OnUnknownField::Rescue, &bytes)?;
     }
 
     #[test]
@@ -350,8 +151,8 @@ proptest! {
             "\\", "\\u", "d83d", "de00", " ", "\n", "\t", "é", "\u{feff}", "{\"a\":{\"a\":", "}}", "[[[[[[[[[[[[[[[[", "]]]]",
         ]), 0..60)
     ) {
-        check_record(tokens.concat().as_bytes())?;
-        check_record(format!("{{\"u\":{}}}", tokens.concat()).as_bytes())?;
+        check_record(&columns(), OnUnknownField::Rescue, tokens.concat().as_bytes())?;
+        check_record(&columns(), OnUnknownField::Rescue, format!("{{\"u\":{}}}", tokens.concat()).as_bytes())?;
     }
 
     #[test]
@@ -439,7 +240,7 @@ proptest! {
         let hard = sample.iter().any(|record| has_hard_numbers(record));
         for record in sample {
             let decoded = decoder(columns.clone(), OnUnknownField::Rescue).decode(&records(&[Some(&record)]));
-            let unreadable = !matches!(expected(&record), Some(Ok(_)));
+            let unreadable = !is_readable(&record);
             if let [rejected] = decoded.rejected() {
                 prop_assert!(unreadable, "{}", rejected.cause);
                 continue;

@@ -78,6 +78,10 @@ mod time;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod search;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
