@@ -11,7 +11,7 @@ fn a_fingerprint_is_the_same_in_every_process_and_version() {
     assert_eq!(print(top("")), "13cd84ba2a5a990dca7167c18442129e5f2a3e2a99a797c694ee2442a239c2f2");
     assert_eq!(
         print(top("schema: {columns: [{name: at, type: timestamp}]}")),
-        "9631595cab07b3c24224e13a46c44a5d4f244f13e51a7f866d51627d6b8aa695"
+        "cfcbd7c9c59a51dcf6b81195b4d572b30c6d59684be516ee683467b499aac4ce"
     );
 }
 
