@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts what the tests need beside the build, in target/integration-tests/cache: the broker's jars, the
-# Python reader and store emulator, and real data. Every version is pinned; what is there already, and
+# readers, the store emulator, and real data. Every version is pinned; what is there already, and
 # was made from the same inputs, is not made again.
 set -euo pipefail
 
@@ -33,7 +33,7 @@ check_system() {
   need "java 17 or newer" "Debian package openjdk-17-jre-headless" java_is_17_or_newer
   need mvn "Debian package maven" command -v mvn
   need npm "Debian package npm" command -v npm
-  need "python3 3.9 or newer" "Debian package python3" python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))'
+  need "python3 3.10 or newer" "Debian package python3" python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))'
   need "python3's venv and pip" "Debian package python3-venv" python3 -c 'import venv, ensurepip'
   need "setpriv and flock" "Debian package util-linux" command -v setpriv flock
   if [ ${#missing[@]} -gt 0 ]; then
@@ -68,6 +68,21 @@ make_kafka() {
 make_python() {
   python3 -m venv "$1"
   "$1/bin/python" -m pip install -q --disable-pip-version-check --no-deps -r "$here/python/requirements.txt"
+}
+
+# Spark as PyPI has it, with only the jars that reading needs, and Delta's beside them.
+make_spark() {
+  "$cache/python/bin/python" -m pip download -q --disable-pip-version-check --no-cache-dir \
+    --no-deps --no-binary :all: -d "$1" pyspark==4.2.0
+  verify "$1/pyspark-4.2.0.tar.gz" 5ad689d53570ee1674193fd4f9bda065f0db3be9363a27d2a3406cc457b70b61
+  tar -xzf "$1/pyspark-4.2.0.tar.gz" -C "$1" --strip-components=1 \
+    --exclude='*/deps/data' --exclude='*/deps/examples' --exclude='*/connect-repl' --exclude='*-osx-*' \
+    --exclude='*-windows-*' --exclude='*/spark-connect_*' --exclude='*/rocksdbjni-*' --exclude='*/breeze*' \
+    --exclude='*/spire*' --exclude='*/spark-mllib_*' --exclude='*/kubernetes-*'
+  rm "$1/pyspark-4.2.0.tar.gz"
+  mvn -q -B -ntp -f "$here/spark/pom.xml" dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$1/delta" \
+    -DincludeArtifactIds=delta-spark_4.2_2.13,delta-storage,delta-kernel-api,delta-kernel-defaults,delta-kernel-unitycatalog,unitycatalog-client,unitycatalog-hadoop
 }
 
 make_flights() {
@@ -110,5 +125,6 @@ exec 9>"$cache/lock"
 flock 9
 step kafka "$here/kafka/pom.xml"
 step python "$here/python/requirements.txt"
+step spark "$here/spark/pom.xml"
 step flights "$here/python/make_data.py"
 step webhooks "$here/python/make_data.py"

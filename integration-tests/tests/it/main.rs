@@ -21,6 +21,7 @@ mod kill_nine;
 mod offsets;
 mod preview;
 mod quickstart;
+mod readers;
 mod starts;
 mod stops;
 mod tls;
