@@ -102,6 +102,25 @@ make_webhooks() {
   expect_lines "$1/webhooks.ndjson" 726
 }
 
+make_movies() {
+  (cd "$1" && npm pack --silent vega-datasets@3.2.1 >/dev/null)
+  verify "$1/vega-datasets-3.2.1.tgz" 6f72fda460a9863fae5fcb32f85bcd49e1761fdea6dc6cf9f4962472881cc5a3
+  tar -xzf "$1/vega-datasets-3.2.1.tgz" -C "$1" package/data/movies.json
+  rm "$1/vega-datasets-3.2.1.tgz"
+  python3 "$here/python/make_data.py" movies "$1/package/data/movies.json" "$1/movies.ndjson"
+  expect_lines "$1/movies.ndjson" 3201
+}
+
+# Sentry's examples of messages, one a file. Their licence (FSL-1.1) lets us test by them; they are
+# fetched for that, and are no part of this project.
+make_messages() {
+  "$cache/python/bin/python" -m pip download -q --disable-pip-version-check \
+    --no-deps --only-binary :all: -d "$1" sentry-kafka-schemas==3.0.2
+  local wheel=$1/sentry_kafka_schemas-3.0.2-py2.py3-none-any.whl
+  verify "$wheel" 6ca1e2a72d215f8b5bf0752089deea414162e869b61d2d6ccfd1272de5293791
+  python3 -m zipfile -e "$wheel" "$1"
+}
+
 verify() {
   sha256sum --check --status <<<"$2  $1" || {
     printf 'provision.sh: %s is not the file that was pinned\n' "$1" >&2
@@ -128,3 +147,5 @@ step python "$here/python/requirements.txt"
 step spark "$here/spark/pom.xml"
 step flights "$here/python/make_data.py"
 step webhooks "$here/python/make_data.py"
+step movies "$here/python/make_data.py"
+step messages

@@ -2,6 +2,7 @@
 
 usage: make_data.py flights FLIGHTS_CSV_ZIP OUT
        make_data.py webhooks FOLDER_OF_THE_NPM_PACKAGE OUT
+       make_data.py movies MOVIES_JSON OUT
 """
 
 import csv
@@ -37,8 +38,13 @@ def webhooks(package):
                 yield from event["examples"]
 
 
+def movies(file):
+    with open(file, encoding="utf-8") as text:
+        return json.load(text)
+
+
 def main(what, source, out):
-    records = {"flights": flights, "webhooks": webhooks}[what](source)
+    records = {"flights": flights, "webhooks": webhooks, "movies": movies}[what](source)
     with open(out, "w", encoding="utf-8") as file:
         for record in records:
             file.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")))

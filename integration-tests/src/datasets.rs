@@ -1,6 +1,6 @@
-//! Real records, as `provision.sh` wrote them: one JSON value a line.
+//! Real records, as `provision.sh` wrote them: one JSON value a line, or one record a file.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 
 use crate::connector::Column;
@@ -11,6 +11,12 @@ pub const FLIGHTS: usize = 336_776;
 
 /// GitHub's published examples of webhook payloads.
 pub const WEBHOOKS: usize = 726;
+
+/// Vega's films.
+pub const MOVIES: usize = 3_201;
+
+/// Sentry's examples of messages.
+pub const MESSAGES: usize = 113;
 
 /// The flights, in the order of their publication.
 pub fn flights() -> impl Iterator<Item = String> + Send {
@@ -25,6 +31,25 @@ pub fn flights_for_ever() -> impl Iterator<Item = String> + Send {
 /// The webhook payloads, oldest release first.
 pub fn webhooks() -> impl Iterator<Item = String> + Send {
     lines("webhooks/webhooks.ndjson")
+}
+
+/// The films: text and numbers in one field, names with blanks, many nulls.
+pub fn movies() -> impl Iterator<Item = String> + Send {
+    lines("movies/movies.ndjson")
+}
+
+/// Examples of the messages of each of Sentry's topics: most are JSON, some are in other formats.
+pub fn messages() -> Vec<Vec<u8>> {
+    let mut files = Vec::new();
+    let mut folders = vec![paths::cached("messages/sentry_kafka_schemas/examples")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
 /// The flights' columns: each type that their values have.
