@@ -176,7 +176,7 @@ impl Partitions {
             if stored.is_none() {
                 new_topic_partitions.insert(topic_partition.clone());
             }
-            let start = stored.unwrap_or(of_round.start());
+            let start = stored.unwrap_or_else(|| of_round.start());
             let range = OffsetRange::new(start, of_round.end()).ok_or_else(lost)?;
             delta.append(topic_partition, range).map_err(|e| {
                 Error::internal("dead letters do not continue their table").with_source(e)

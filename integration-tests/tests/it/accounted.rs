@@ -132,11 +132,11 @@ impl Generator {
         let mut value = format!(r#"{{"id":{id},"amount":{}.{:02}"#, id % 1_000_000, id % 100);
         let second = id % 60;
         write!(value, r#","ts":"2026-11-24T12:00:{second:02}.{:06}Z""#, id % 1_000_000).unwrap();
-        if id % 3 == 0 {
+        if id.is_multiple_of(3) {
             write!(value, r#","user":{{"name":"u{id}","n":{}}},"tags":["a","b"]"#, id % 100)
                 .unwrap();
         }
-        if id % 100_000 == 0 {
+        if id.is_multiple_of(100_000) {
             write!(value, r#","text":"{}""#, self.random.text(2_000_000)).unwrap();
         }
         value + "}"
