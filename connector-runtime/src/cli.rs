@@ -123,8 +123,9 @@ pub fn main(registry: &Registry) -> ExitCode {
         }
     };
     let code = runtime.block_on(dispatch(cli, registry));
-    // Blocking calls that nobody waits for any more must not hold the process.
-    runtime.shutdown_background();
+    // Blocking calls that nobody waits for any more, such as the scan behind a `limit`, must neither
+    // hold the process nor meet a runtime that is being taken down: the process ends with both.
+    std::mem::forget(runtime);
     code
 }
 

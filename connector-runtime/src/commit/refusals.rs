@@ -34,8 +34,10 @@ pub fn explain(plan: &ConnectorPlan, assigned: &AssignedPartition, why: Recovery
         Recovery::Recreated { was, stored } => format!(
             "{tp}: the topic was deleted and created again: the table stands at offset {stored} of the topic with the id {was}{committed}, \
              and the id is now {}. Its records begin anew; what the old one held behind {stored} cannot be read any more. \
-             To read the new topic from its first record, set `on_topic_recreated: continue`, which notes it in the table",
-            tp.topic_id
+             To read the new topic from its first record, run {}, or set `on_topic_recreated: continue`, which does \
+             so each time and notes it in the table",
+            tp.topic_id,
+            reset("earliest")
         ),
         Recovery::Unidentified { was } => format!(
             "{tp}: the table knows the topic under the id {was}, and the brokers now give {}: whether it is the same topic \
@@ -52,7 +54,8 @@ pub fn explain(plan: &ConnectorPlan, assigned: &AssignedPartition, why: Recovery
         ),
         Recovery::Forgotten { noted } => format!(
             "{tp}: this connector had committed up to offset {noted}{committed}, and the table at `{table}` knows nothing of it: \
-             it was dropped, or created again. To fill it from the first record that Kafka has, run {}, and start again",
+             it was dropped, or created again, or `location` names another place than before. To fill it from the first record that \
+             Kafka has, run {}, and start again",
             reset("earliest")
         ),
         Recovery::Resume(at) | Recovery::Begin(at) => unexpected(at),

@@ -207,7 +207,8 @@ fn transform(section: &Section<'_>) -> Option<()> {
 }
 
 /// `on_bad_record`: what happens to a record that cannot become a row: `dead_letter` (default) keeps
-/// it in a table of its own, `stop` stops the connector in front of it, `drop` counts it and leaves it out.
+/// it in a table of its own, `stop` stops the connector before anything that was read with it is committed,
+/// `drop` counts it and leaves it out.
 fn on_bad_record(
     section: &Section<'_>,
     sinks: &[Arc<dyn SinkFactory>],

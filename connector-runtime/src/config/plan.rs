@@ -142,7 +142,7 @@ pub enum OnLoss {
 pub enum OnBadRecord {
     /// It becomes a row of this table.
     DeadLetter(Arc<dyn Sink>),
-    /// The connector stops in front of it.
+    /// The connector stops, and commits nothing that was read with it.
     Stop,
     /// It is counted and left out.
     Drop,

@@ -63,8 +63,8 @@ pub(super) fn read(field: Field<'_>, context: &Context<'_>) -> Option<TablePlan>
     }
 }
 
-/// `dead_letters`: the table of records that cannot become rows. It has the format and the storage
-/// options of the connector's table, and lies beside it: `location` is by default the table's, with
+/// `dead_letters`: the table of records that cannot become rows. It has the format of the
+/// connector's table, the storage options too if it is in the same kind of store, and lies beside it: `location` is by default the table's, with
 /// `_dead_letters` after it.
 pub(super) fn dead_letters(
     root: &Field<'_>,
@@ -87,8 +87,13 @@ pub(super) fn dead_letters(
             "choose another `location`",
         );
     }
+    // The store's options are those of the table's store.
+    let scheme = |location: &str| location.split_once("://").map(|(scheme, _)| scheme.to_owned());
+    let same_store = scheme(&location) == scheme(&table.settings.location);
+    let storage = if same_store { table.settings.storage.clone() } else { BTreeMap::new() };
     let settings = TableSettings {
         location,
+        storage,
         partition_by: Vec::new(),
         properties: BTreeMap::new(),
         ..table.settings.clone()

@@ -5,9 +5,10 @@ use std::sync::Mutex;
 
 use connector_api::Error;
 use connector_api::config::Secret;
-use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, ClientContext};
 
 use crate::config::KafkaPlan;
 
@@ -33,6 +34,22 @@ const FIXED: &[(&str, &str)] = &[
 /// With the broker-side group protocol (KIP-848) these are the broker's to set, and librdkafka refuses them.
 const CLASSIC_ONLY: &[&str] =
     &["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"];
+
+/// What clients beside the consumer report: they only ask, and who asks hears what went wrong.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", facility, message, "librdkafka reports");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason, "librdkafka reports");
+    }
+}
+
+impl ConsumerContext for Quiet {}
 
 /// The configuration of a consumer.
 pub(super) fn consumer_config(plan: &KafkaPlan) -> ClientConfig {

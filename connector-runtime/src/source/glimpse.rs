@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::client::consumer_config;
+use super::client::{Quiet, consumer_config};
 use crate::config::KafkaPlan;
 
 /// The longest poll, so that the limit is kept.
@@ -68,10 +68,10 @@ pub fn glimpse(
 }
 
 /// `assign` alone reads without a group.
-fn consumer(plan: &KafkaPlan, stretches: &[Stretch]) -> Result<BaseConsumer, KafkaError> {
+fn consumer(plan: &KafkaPlan, stretches: &[Stretch]) -> Result<BaseConsumer<Quiet>, KafkaError> {
     let mut config = consumer_config(plan);
     config.set("enable.partition.eof", "true").remove("group.instance.id");
-    let consumer: BaseConsumer = config.create()?;
+    let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
     let mut list = TopicPartitionList::new();
     for Stretch { topic_partition, range, .. } in stretches.iter().filter(|s| s.has_records()) {
         let from = rdkafka::Offset::Offset(range.start().get());

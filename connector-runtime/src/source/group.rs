@@ -6,11 +6,10 @@ use connector_api::offsets::OffsetCheckpoint;
 use connector_api::{Error, Result};
 use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use super::client::consumer_config;
+use super::client::{Quiet, consumer_config};
 use super::kafka::Prepared;
 use super::rebalance::{ASK_TIMEOUT, notes};
 
@@ -90,8 +89,8 @@ impl Prepared {
         let failed = |e: KafkaError| {
             Error::external(format!("group `{group}` cannot be deleted")).with_source(e)
         };
-        let admin: AdminClient<DefaultClientContext> =
-            consumer_config(&self.plan).create().map_err(failed)?;
+        let admin: AdminClient<Quiet> =
+            consumer_config(&self.plan).create_with_context(Quiet).map_err(failed)?;
         let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT));
         let answers = block_on(admin.delete_groups(&[group], &options)).map_err(failed)?;
         match answers.into_iter().next() {

@@ -15,7 +15,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::client::consumer_config;
+use super::client::{Quiet, consumer_config};
 use super::witness::{TopicWitness, same_topics};
 use crate::config::KafkaPlan;
 
@@ -93,7 +93,7 @@ fn read_one(plan: &KafkaPlan, topic_partition: &TopicPartition, from: Offset) ->
     let mut config = consumer_config(plan);
     // It joins no group: `assign` alone reads without one.
     config.set("enable.partition.eof", "true").remove("group.instance.id");
-    let consumer: BaseConsumer = config.create().map_err(failed)?;
+    let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet).map_err(failed)?;
     let mut list = TopicPartitionList::new();
     let offset = rdkafka::Offset::Offset(from.get());
     list.add_partition_offset(&topic_partition.topic, topic_partition.partition, offset)

@@ -13,7 +13,7 @@ use connector_api::{Error, Result, Retry};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::client::consumer_config;
+use super::client::{Quiet, consumer_config};
 use super::topic_id::topic_id;
 use crate::config::KafkaPlan;
 
@@ -22,7 +22,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Asks the brokers about topics, without joining the group.
 pub struct TopicWitness {
-    client: BaseConsumer,
+    client: BaseConsumer<Quiet>,
     plan: KafkaPlan,
 }
 
@@ -42,7 +42,7 @@ pub struct Question {
 impl TopicWitness {
     /// A witness for the topics of a plan. Connects by itself, later.
     pub fn new(plan: &KafkaPlan) -> Result<Arc<Self>> {
-        let client = consumer_config(plan).create().map_err(|e| {
+        let client = consumer_config(plan).create_with_context(Quiet).map_err(|e| {
             Error::user("`source.kafka.properties` are refused by librdkafka").with_source(e)
         })?;
         Ok(Arc::new(Self { client, plan: plan.clone() }))
@@ -54,7 +54,7 @@ impl TopicWitness {
     }
 
     /// The client, for other questions.
-    pub(super) fn client(&self) -> &BaseConsumer {
+    pub(super) fn client(&self) -> &BaseConsumer<Quiet> {
         &self.client
     }
 

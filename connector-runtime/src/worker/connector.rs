@@ -6,6 +6,7 @@ use connector_api::sink::OpenTable;
 use connector_api::{Context, Error, Result};
 
 use super::Running;
+use crate::pipeline::table::decode_request;
 use crate::pipeline::{Pipeline, PipelineSettings};
 use crate::source::{KafkaSource, Prepared, Topics};
 
@@ -33,10 +34,14 @@ pub(super) async fn run(running: Running) -> Result<()> {
             return Ok(());
         }
     }
+    if let Some(table) = &table {
+        // Before the group is joined: who fails now leaves no member behind.
+        decode_request(&plan, &table.schema.columns).context(doing)?;
+    }
     let source = KafkaSource::start(prepared).context(doing)?;
     let run = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
     let settings = PipelineSettings { plan: plan.clone(), run, clock, progress, drain, until_end };
-    Pipeline::new(settings, source, table, &topics)?.run().await.context(doing)
+    Pipeline::new(settings, source, table, &topics).context(doing)?.run().await.context(doing)
 }
 
 /// Opens the table and asks the brokers. Nothing has been promised to anybody yet, so it may be dropped.

@@ -60,7 +60,12 @@ impl SinkFactory for DeltaFactory {
 
 /// A sink for the table at a place in any object store, also one that no location can name.
 pub fn sink_on(store: Store, settings: TableSettings) -> Arc<dyn Sink> {
-    Arc::new(DeltaSink { store, settings })
+    // A relative path means another place in another folder: messages name the place.
+    let location = match store.url.to_file_path() {
+        Ok(path) if settings.location.split_once("://").is_none() => path.display().to_string(),
+        _ => settings.location.clone(),
+    };
+    Arc::new(DeltaSink { store, settings, location })
 }
 
 /// One Delta table, existing or not.
@@ -68,12 +73,14 @@ pub fn sink_on(store: Store, settings: TableSettings) -> Arc<dyn Sink> {
 struct DeltaSink {
     store: Store,
     settings: TableSettings,
+    /// For messages.
+    location: String,
 }
 
 #[async_trait]
 impl Sink for DeltaSink {
     fn location(&self) -> &str {
-        &self.settings.location
+        &self.location
     }
 
     async fn open(&self, connector: &ConnectorName) -> Result<Option<OpenTable>> {

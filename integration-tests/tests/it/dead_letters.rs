@@ -7,7 +7,7 @@ use integration_tests::location::Location;
 use integration_tests::raw::{Place, RawRecord, produce_raw};
 use integration_tests::reader;
 use integration_tests::wait::eventually;
-use integration_tests::worker::{Ended, Signal, run, run_until_end};
+use integration_tests::worker::{Ended, Launch, Signal, run, run_until_end};
 use serde_json::{Value, json};
 
 use crate::PATIENCE;
@@ -219,6 +219,15 @@ fn a_row_that_cannot_be_written_is_a_dead_letter() {
     to_the_end(&case, &connector);
     assert_places(&connector.location, &topic, &[places[0], places[2]]);
     assert_places(&connector.dead_letters(), &topic, &[places[1], places[3]]);
+    // A look at the first rows ends before the table is read, and says nothing else.
+    let file = connector.write(&case);
+    for _ in 0..10 {
+        let sql = format!("select * from {} limit 1", connector.name.replace('-', "_"));
+        let args = ["query", file.to_str().unwrap(), &sql];
+        let looked = Launch::new(&case, args).start().wait(PATIENCE);
+        looked.assert_code(0);
+        assert_eq!(looked.stderr, "");
+    }
     let causes = "select stage, cause from {table} order by _kafka.\"offset\"";
     let causes = reader::query(&connector.dead_letters(), causes);
     let expected = [["write", "partition_value_too_long"], ["decode", "json_syntax"]];

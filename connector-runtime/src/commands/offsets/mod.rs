@@ -13,7 +13,7 @@ pub use show::ShowArgs;
     about = "Shows where connectors stand, and moves them",
     long_about = "Shows where connectors stand, and moves them.\n\n\
         A connector's offsets are in its table, in the same commits as the rows. The offsets of its consumer group \
-        are a copy for lag tools, which nothing reads back."
+        are a copy: lag tools show it, and a run compares its table with it."
 )]
 pub(crate) struct OffsetsArgs {
     #[command(subcommand)]

@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use connector_api::clock::Clock;
 use connector_api::ids::{CommitToken, TopicPartition};
-use connector_api::offsets::OffsetCheckpoint;
+use connector_api::offsets::{Offset, OffsetCheckpoint};
 use connector_api::outcome::{CommitError, CommitOutcome};
 use connector_api::reset::{OffsetMove, OffsetReset};
 use connector_api::sink::TableCommitter;
 use connector_api::{Context, Error, Result};
 
-use super::target::{Consequence, consequence, moves, parse};
+use super::target::{self, Consequence, consequence, moves, parse};
 use crate::commands::sheet::{Heading, Sheet};
 use crate::commands::situation::{Situation, blocking};
 use crate::config::{ConnectorPlan, StartAt};
@@ -40,8 +40,8 @@ const PAUSE: Duration = Duration::from_secs(1);
         Says first what follows: offsets that are read again, whose rows will be in the table a second time, or \
         that are skipped, whose records will never be in the table. Without --yes that is all, and nothing changes.\n\n\
         Refuses while the connector's group has members. Rows are not touched: to read again without doubling, \
-        delete the rows first. The consumer group's offsets, which nothing reads back, are set to the same \
-        positions for lag tools.",
+        delete the rows first. The consumer group's offsets are set to the same positions: lag tools show them, \
+        and a run compares its table with them to notice one that lost commits.",
     after_long_help = "Examples:\n  \
         alluvium offsets reset clicks.yaml --to earliest\n  \
         alluvium offsets reset clicks.yaml --to 2026-01-31T00:00:00Z --yes\n  \
@@ -83,7 +83,7 @@ pub async fn run(
     let situation = Situation::find(&plan, clock).await?;
     refuse_if_it_runs(&situation.kafka).await.context(|| &doing)?;
     let ended = match situation.table {
-        Some(_) => move_positions(args, &plan, &situation).await,
+        Some(_) => move_positions(args, &plan, &begins, &situation).await,
         None => forget_group(args, &plan, &begins, &situation).await,
     };
     ended.context(|| doing)
@@ -102,11 +102,18 @@ async fn refuse_if_it_runs(kafka: &Arc<Prepared>) -> Result<()> {
 async fn move_positions(
     args: &ResetArgs,
     plan: &ConnectorPlan,
+    begins: &StartAt,
     situation: &Situation,
 ) -> Result<Reset> {
     let moves = moves(&args.to, &situation.topics, &situation.stored)?;
+    let begins = |of: &TopicPartition| {
+        let assigned = situation.topics.iter().find(|assigned| assigned.topic_partition == *of);
+        assigned.map_or(Offset::ZERO, |assigned| target::begins(begins, assigned))
+    };
     let mut out = BufWriter::new(std::io::stdout());
-    written(announce(plan, &moves, Look::of_stdout(), &mut out).and_then(|()| out.flush()))?;
+    written(
+        announce(plan, &moves, begins, Look::of_stdout(), &mut out).and_then(|()| out.flush()),
+    )?;
     if !args.yes {
         return said("Nothing was changed. Add --yes to move the positions.", Reset::NotConfirmed);
     }
@@ -188,7 +195,7 @@ fn moved_meanwhile(reset: &OffsetReset, stored: &OffsetCheckpoint) -> Error {
     ))
 }
 
-/// Without a table there is no position but the group's copy, which nothing reads back.
+/// Without a table there is no position but the group's copy, which keeps a run from beginning anew unasked.
 async fn forget_group(
     args: &ResetArgs,
     plan: &ConnectorPlan,
@@ -204,11 +211,13 @@ async fn forget_group(
         StartAt::Offsets(_) => "its offsets".to_owned(),
     };
     println!(
-        "There is no table at `{location}`, so there is no position to move: the connector begins at `start_at` ({begins})."
+        "There is no table at `{location}`, so there is no position to move, whatever `--to` says: a new table is filled \
+         from `start_at` ({begins})."
     );
     if !args.yes {
         let hint = format!(
-            "Nothing was changed. Add --yes to delete what group `{group}` has noted down, if lag tools still show it."
+            "Nothing was changed. Add --yes to begin there: it deletes what group `{group}` has noted down, which tells \
+             a run that there was a table."
         );
         return said(&hint, Reset::NotConfirmed);
     }
@@ -224,6 +233,7 @@ async fn forget_group(
 fn announce(
     plan: &ConnectorPlan,
     moves: &BTreeMap<TopicPartition, OffsetMove>,
+    begins: impl Fn(&TopicPartition) -> Offset,
     look: Look,
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
@@ -237,7 +247,7 @@ fn announce(
     ]);
     let mut total = Consequence::default();
     for (topic_partition, moved) in moves {
-        let one = consequence(moved);
+        let one = consequence(moved, begins(topic_partition));
         total.again += one.again;
         total.skipped += one.skipped;
         sheet.line([

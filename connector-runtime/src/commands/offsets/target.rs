@@ -107,6 +107,15 @@ fn position(target: &StartAt, assigned: &AssignedPartition) -> Offset {
     start_position(&facts, target)
 }
 
+/// Where a run would begin in a topic partition that the table has never seen.
+pub(super) fn begins(start_at: &StartAt, assigned: &AssignedPartition) -> Offset {
+    match start_at {
+        // The first record at that time was not asked for.
+        StartAt::Timestamp { .. } => assigned.log_start,
+        start_at => position(start_at, assigned),
+    }
+}
+
 /// What follows from moves.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Consequence {
@@ -116,10 +125,13 @@ pub(super) struct Consequence {
     pub(super) skipped: u64,
 }
 
-/// What follows from a move.
-pub(super) fn consequence(moved: &OffsetMove) -> Consequence {
+/// What follows from a move. Where the table has never seen the topic partition, a run would begin at `begins`.
+pub(super) fn consequence(moved: &OffsetMove, begins: Offset) -> Consequence {
     let OffsetMove { from, to } = *moved;
-    let Some(from) = from else { return Consequence::default() };
+    let Some(from) = from else {
+        let skipped = OffsetRange::new(begins, to).map_or(0, OffsetRange::len);
+        return Consequence { again: 0, skipped };
+    };
     let between = |start, end| OffsetRange::new(start, end).map_or(0, OffsetRange::len);
     Consequence { again: between(to, from), skipped: between(from, to) }
 }
@@ -154,7 +166,7 @@ mod tests {
         let found = match moves(&target, &topics.into(), &stored) {
             Ok(moves) => {
                 let said = moves.iter().map(|(tp, moved)| {
-                    let Consequence { again, skipped } = consequence(moved);
+                    let Consequence { again, skipped } = consequence(moved, at(100));
                     format!("{}->{} -{again} +{skipped}", tp.partition, moved.to)
                 });
                 said.collect::<Vec<_>>().join(", ")
