@@ -314,6 +314,10 @@ impl TableCommitter for Committer {
         Ok(table.checkpoint(&self.connector))
     }
 
+    async fn conflict(&mut self) -> Result<Option<Conflict>> {
+        Ok(self.place.table(&self.id).err())
+    }
+
     async fn commit(&mut self, commit: &StagedCommit) -> Result<CommitOutcome, CommitError> {
         let next = self.version(commit).map_err(CommitError::NotSent)?;
         loop {

@@ -33,6 +33,7 @@ struct Envelopes {
     key_ends: Vec<(u32, bool)>,
     /// Few records have headers: `(record, headers)` in ascending order.
     headers: Vec<(u32, Vec<Header>)>,
+    header_bytes: usize,
 }
 
 /// One header of a record. A name may occur more than once, and the order counts.
@@ -173,6 +174,9 @@ impl RawRecordsBuilder {
         envelopes.keys.extend_from_slice(key.unwrap_or_default());
         envelopes.key_ends.push((envelopes.keys.len() as u32, key.is_some()));
         if !headers.is_empty() {
+            let bytes =
+                |header: &Header| header.key.len() + header.value.as_ref().map_or(0, Bytes::len);
+            envelopes.header_bytes += headers.iter().map(bytes).sum::<usize>();
             envelopes.headers.push((envelopes.key_ends.len() as u32 - 1, headers));
         }
     }
@@ -242,10 +246,7 @@ impl RawRecordsBuilder {
 
 impl Envelopes {
     fn bytes(&self) -> usize {
-        let header =
-            |header: &Header| header.key.len() + header.value.as_ref().map_or(0, Bytes::len);
-        let headers: usize = self.headers.iter().flat_map(|(_, headers)| headers).map(header).sum();
-        self.keys.len() + self.key_ends.len() * 8 + headers
+        self.keys.len() + self.key_ends.len() * 8 + self.header_bytes
     }
 }
 

@@ -16,7 +16,7 @@ use crate::batch::{PartitionValues, TableBatch, TableSchema};
 use crate::error::Result;
 use crate::ids::{ConnectorName, TableId};
 use crate::offsets::OffsetCheckpoint;
-use crate::outcome::{CommitError, CommitOutcome, TokenLookup};
+use crate::outcome::{CommitError, CommitOutcome, Conflict, TokenLookup};
 use crate::reset::OffsetReset;
 use crate::staged::{StagedCommit, StagedFile};
 
@@ -101,6 +101,11 @@ pub trait TableCommitter: Send + fmt::Debug {
     /// ever committed, also under the ids that its topic had before it was created anew. Those
     /// that the table has never seen are absent.
     async fn checkpoint(&mut self) -> Result<OffsetCheckpoint>;
+
+    /// Looks in the store whether somebody has changed the table since it was opened, so that a
+    /// commit would be answered with this conflict. For what has to be known before a commit to
+    /// another table.
+    async fn conflict(&mut self) -> Result<Option<Conflict>>;
 
     /// Commits files and offsets.
     ///

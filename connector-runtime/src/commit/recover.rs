@@ -38,10 +38,11 @@ impl PartitionFacts {
         let others = || of_topic().filter(|(tp, _)| tp.topic_id != topic_partition.topic_id);
         let same_number = others().find(|(tp, _)| tp.partition == topic_partition.partition);
         let former = match same_number {
+            // A topic that is known by its own id was accepted before.
+            _ if is_known => None,
             Some((tp, next)) => Some((tp.topic_id.clone(), next)),
             // It may have more partitions than before.
-            None if !is_known => others().next().map(|(tp, _)| (tp.topic_id.clone(), Offset::ZERO)),
-            None => None,
+            None => others().next().map(|(tp, _)| (tp.topic_id.clone(), Offset::ZERO)),
         };
         Self {
             topic_partition: topic_partition.clone(),

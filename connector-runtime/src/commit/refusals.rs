@@ -54,8 +54,8 @@ pub fn explain(plan: &ConnectorPlan, assigned: &AssignedPartition, why: Recovery
         ),
         Recovery::Forgotten { noted } => format!(
             "{tp}: this connector had committed up to offset {noted}{committed}, and the table at `{table}` knows nothing of it: \
-             it was dropped, or created again, or `location` names another place than before. To fill it from the first record that \
-             Kafka has, run {}, and start again",
+             it was dropped, or created again, or `location` names another place than before. To fill it anew, run {}, \
+             which says from where, and start again",
             reset("earliest")
         ),
         Recovery::Resume(at) | Recovery::Begin(at) => unexpected(at),

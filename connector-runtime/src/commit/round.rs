@@ -20,6 +20,7 @@
 //! | `Doubtful` | `Looked(NotFound)`, fence open, attempts left | `Waiting` | `WakeAt` |
 //! | `Doubtful` | `Looked(NotFound)`, fence closed | `Over` | `End(Reseek)` |
 //! | `Doubtful` | `Looked(Pruned)` | `Over` | `End(Reseek)` (pruned history proves nothing: the stored offsets decide) |
+//! | `Doubtful` | `Looked(NotFound)`, fence open, none left | `Over` | `End(Stop)` |
 //! | `Doubtful` | `LookupFailed`, attempts left | `Waiting` | `WakeAt` |
 //! | `Doubtful` | `LookupFailed`, none left | `Over` | `End(Stop)`: the next start reads the table |
 //! | `Waiting` | `Wake` | `Committing` or `Doubtful` | `Commit` or `Find` |

@@ -14,6 +14,9 @@ pub enum TableRole {
     DeadLetters,
 }
 
+/// Why a round is dropped that another worker's commit has overtaken.
+pub const OVERTAKEN: &str = "another worker is ahead";
+
 /// How a round ends.
 #[derive(Debug)]
 pub enum Settle {
@@ -59,17 +62,20 @@ pub fn settle(role: TableRole, outcome: CommitOutcome, commit: &StagedCommit) ->
         CommitOutcome::Committed(receipt) | CommitOutcome::AlreadyCommitted(receipt) => {
             Settle::Settled(receipt)
         }
-        CommitOutcome::Fenced { stored } => {
-            Settle::Reseek { role, stored, why: "another worker is ahead" }
-        }
+        CommitOutcome::Fenced { stored } => Settle::Reseek { role, stored, why: OVERTAKEN },
         CommitOutcome::RolledBack { stored } => Settle::Stop(rolled_back(role, commit, &stored)),
         CommitOutcome::Conflicted { cause: Conflict::TableAltered } => {
             Settle::Reopen(Conflict::TableAltered)
         }
         CommitOutcome::Conflicted { cause: Conflict::TableReplaced } => {
+            let go_on = match role {
+                TableRole::Anchor => {
+                    "To fill the new table, run `alluvium offsets reset`, and start the connector again"
+                }
+                TableRole::DeadLetters => "To go on with the new one, start the connector again",
+            };
             Settle::Stop(Error::decision(format!(
-                "{} was dropped and created again while the connector ran; its rows and offsets are gone. \
-                 To fill the new table, run `alluvium offsets reset`, and start the connector again",
+                "{} was dropped and created again while the connector ran; its rows and offsets are gone. {go_on}",
                 role.name()
             )))
         }
@@ -99,9 +105,13 @@ fn rolled_back(role: TableRole, commit: &StagedCommit, stored: &OffsetCheckpoint
             ),
         })
         .collect();
+    let go_on = match role {
+        TableRole::Anchor => "To read on from where it stands now, run `alluvium offsets reset`",
+        TableRole::DeadLetters => "To go on from where it stands now, start the connector again",
+    };
     Error::decision(format!(
         "{} went back behind what it had confirmed ({}). Was it restored to an older version, or moved by \
-         `alluvium offsets reset`? To read on from where it stands now, run `alluvium offsets reset`",
+         `alluvium offsets reset`? {go_on}",
         role.name(),
         behind.join("; ")
     ))

@@ -17,7 +17,7 @@ use connector_api::batch::{PartitionValues, TableBatch};
 use connector_api::clock::Clock;
 use connector_api::ids::ConnectorName;
 use connector_api::offsets::OffsetCheckpoint;
-use connector_api::outcome::{CommitError, CommitOutcome, TokenLookup};
+use connector_api::outcome::{CommitError, CommitOutcome, Conflict, TokenLookup};
 use connector_api::sink::{OpenTable, Sink, TableCommitter, TableMaintenance, TableWriter};
 use connector_api::staged::{StagedCommit, StagedFile};
 use connector_api::{Context, Error, Result};
@@ -71,7 +71,23 @@ impl Tables {
         role: TableRole,
         commit: &StagedCommit,
     ) -> Result<CommitOutcome, CommitError> {
-        self.committer(role).map_err(CommitError::NotSent)?.commit(commit).await
+        // Dead letters are those of the table's columns. With other ones the same records may be
+        // rows, and those that are rows now dead letters.
+        if role == TableRole::DeadLetters {
+            let altered = self.anchor.conflict().await.map_err(CommitError::NotSent)?;
+            if let Some(cause @ Conflict::TableAltered) = altered {
+                return Ok(CommitOutcome::Conflicted { cause });
+            }
+        }
+        let committed = self.committer(role).map_err(CommitError::NotSent)?.commit(commit).await;
+        let named = |error: Error| match role {
+            TableRole::Anchor => error,
+            TableRole::DeadLetters => error.context(role.name()),
+        };
+        committed.map_err(|error| match error {
+            CommitError::NotSent(error) => CommitError::NotSent(named(error)),
+            CommitError::Unknown(error) => CommitError::Unknown(named(error)),
+        })
     }
 
     /// Searches one of the tables for a commit.

@@ -11,18 +11,9 @@ const OWNED: &[(&str, &str)] = &[
     ("bootstrap.servers", "use `source.kafka.bootstrap_servers`"),
     ("metadata.broker.list", "use `source.kafka.bootstrap_servers`"),
     ("auto.offset.reset", "use `source.kafka.start_at`; the table itself says where to go on"),
-    (
-        "enable.auto.commit",
-        "remove it: the group's offsets are committed after the table, for lag tools only",
-    ),
-    (
-        "enable.auto.offset.store",
-        "remove it: the group's offsets are committed after the table, for lag tools only",
-    ),
-    (
-        "auto.commit.enable",
-        "remove it: the group's offsets are committed after the table, for lag tools only",
-    ),
+    ("enable.auto.commit", "remove it: the group's offsets are committed after the table"),
+    ("enable.auto.offset.store", "remove it: the group's offsets are committed after the table"),
+    ("auto.commit.enable", "remove it: the group's offsets are committed after the table"),
     ("auto.commit.interval.ms", "use `write.commit_interval`"),
     ("enable.partition.eof", "remove it: the end of a topic partition is found without it"),
 ];

@@ -1,7 +1,8 @@
 //! The round ahead: sealed, and on its way into the tables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use connector_api::clock::Moment;
 use connector_api::offsets::{OffsetCheckpoint, OffsetDelta};
@@ -11,12 +12,14 @@ use connector_api::{Error, Result, Retry};
 
 use super::Pipeline;
 use crate::commit::round::{Action, CommitRound, Event, StagedRound};
-use crate::commit::settle::{Settle, TableRole};
+use crate::commit::settle::{OVERTAKEN, Settle, TableRole};
 use crate::source::Command;
 use crate::write::SealedFiles;
 
 /// How often the table may be ahead of us, without a rebalance between, before that is no accident.
-const FENCES_MAX: u32 = 3;
+const FENCES_MAX: usize = 3;
+/// Within this time.
+const FENCES_WITHIN: Duration = Duration::from_secs(600);
 
 /// A round that is sealed, with what is to be done for it next.
 pub(super) struct Ahead {
@@ -27,8 +30,6 @@ pub(super) struct Ahead {
     pub(super) wake_at: Option<Moment>,
     /// Answers to jobs carry it, so that a late one of a dropped round is not taken for this one's.
     pub(super) number: u64,
-    /// What its dead letters account for in their table, until they are there.
-    pub(super) dead_letters: OffsetDelta,
     /// How often its records were rejected, by the code of the cause.
     pub(super) causes: BTreeMap<&'static str, u64>,
 }
@@ -102,7 +103,6 @@ impl Pipeline {
             true => None,
             false => {
                 let staged = self.partitions.dead_letters(dead_letters, &ahead.delta)?;
-                ahead.dead_letters = staged.delta.clone();
                 Some(staged)
             }
         };
@@ -122,16 +122,13 @@ impl Pipeline {
                 Ok(())
             }
             Some(action) => {
-                if let Action::Commit(role, commit) = &action {
+                if let Action::Commit(_, commit) = &action {
                     connector_api::check_invariant!(
                         Fn1,
-                        self.partitions.may_commit(commit.delta(), &BTreeSet::new()),
+                        self.partitions.may_commit(commit.delta()),
                         "commit {} names topic partitions that were handed back",
                         commit.token()
                     );
-                    if *role == TableRole::Anchor {
-                        self.partitions.dead_letters_settled(&ahead.dead_letters);
-                    }
                 }
                 ahead.todo = Some(Todo::Ask(action));
                 Ok(())
@@ -171,15 +168,16 @@ impl Pipeline {
                     dropped = %ahead.delta,
                     "round dropped, reading again from where the table stands"
                 );
-                self.count_fence(&stored)?;
+                if why == OVERTAKEN {
+                    self.count_fence(&stored)?;
+                }
                 match role {
                     TableRole::Anchor => self.drop_rounds(&stored),
                     TableRole::DeadLetters => {
                         self.partitions.dead_letters_stored(&stored);
-                        self.drop_rounds(&OffsetCheckpoint::default());
+                        self.drop_rounds(&OffsetCheckpoint::default())
                     }
                 }
-                Ok(())
             }
             Settle::Reopen(conflict) => {
                 Err(Error::external(conflict.to_string()).with_retry(Retry::AfterRefresh))
@@ -194,8 +192,10 @@ impl Pipeline {
         if stored.iter().next().is_none() {
             return Ok(());
         }
-        self.fences += 1;
-        if self.fences < FENCES_MAX {
+        let now = self.now();
+        self.fences.retain(|at| now.since(*at) < FENCES_WITHIN);
+        self.fences.push(now);
+        if self.fences.len() < FENCES_MAX {
             return Ok(());
         }
         let plan = &self.settings.plan;
@@ -203,7 +203,9 @@ impl Pipeline {
             "another worker commits under the name `{}` records of topic partitions that the group `{}` gave \
              to this one: the table was ahead {} times without a rebalance. Every record is in the table once. \
              Is there a second connector of this name, with another `group.id`? Give it another name, or stop one of them",
-            plan.name, plan.source.group_id, self.fences
+            plan.name,
+            plan.source.group_id,
+            self.fences.len()
         )))
     }
 

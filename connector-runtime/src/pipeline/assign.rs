@@ -35,6 +35,7 @@ impl Pipeline {
         if let Table::Absent { .. } = self.table {
             if !self.opening {
                 self.opening = true;
+                assigning.asked = true;
                 self.jobs.open(self.settings.plan.clone());
             }
         } else if let Some(tables) = self.tables.take() {
@@ -49,13 +50,17 @@ impl Pipeline {
         let Some(Assigning { partitions, reply, .. }) = self.assigning.take() else {
             return Ok(());
         };
-        self.fences = 0;
+        self.fences.clear();
         let now = self.now();
         let starts = partitions
             .into_iter()
             .map(|assigned| self.begin(assigned, &stored.anchor, now))
             .collect::<Result<Vec<Start>>>()?;
-        self.partitions.dead_letters_stored(&stored.dead_letters);
+        // Those that stay know better: a commit of ours may have moved them since.
+        let given = |tp: &TopicPartition| starts.iter().any(|start| start.topic_partition == *tp);
+        let dead_letters = stored.dead_letters.iter().filter(|(tp, _)| given(tp));
+        let dead_letters = dead_letters.map(|(tp, next)| (tp.clone(), next)).collect();
+        self.partitions.dead_letters_stored(&dead_letters);
         if let Some(first) = starts.first() {
             tracing::info!(
                 connector = %self.settings.plan.name,
@@ -77,7 +82,7 @@ impl Pipeline {
         stored: &OffsetCheckpoint,
         now: Moment,
     ) -> Result<Start> {
-        let added = !self.known_at_start.contains(&assigned.topic_partition);
+        let added = !self.settings.known_at_start.contains(&assigned.topic_partition);
         let facts = PartitionFacts::of(&assigned, stored, added);
         let plan = self.settings.plan.clone();
         let topic_partition = assigned.topic_partition.clone();
@@ -93,8 +98,10 @@ impl Pipeline {
                 let loss = Loss::TopicRecreated { topic_partition, was, stored };
                 tracing::warn!(connector = %plan.name, %loss, "reading on in the new topic");
                 let topic_partition = assigned.topic_partition;
-                let start = self.begin_new(topic_partition, facts.log_start, now)?;
-                self.round.note_loss(loss);
+                let at = facts.log_start;
+                let start = self.partitions.take(topic_partition.clone(), at, true, now);
+                self.partitions.note_loss(&topic_partition, loss);
+                self.collect_begin(&topic_partition, at, now)?;
                 Ok(start)
             }
             refused => Err(refusals::explain(&plan, &assigned, refused)),
@@ -102,8 +109,8 @@ impl Pipeline {
     }
 
     /// Begins in a topic partition that the table has never seen. A position that would be another
-    /// one after a crash is committed before anything is read behind it; where columns have to be
-    /// inferred first, with the first records.
+    /// one after a crash is committed at once; where columns have to be inferred first, with the
+    /// first records.
     fn begin_new(
         &mut self,
         topic_partition: TopicPartition,
@@ -111,21 +118,53 @@ impl Pipeline {
         now: Moment,
     ) -> Result<Start> {
         let start = self.partitions.take(topic_partition.clone(), at, true, now);
-        let moves = match self.settings.plan.source.start_at {
-            StartAt::Latest | StartAt::Timestamp { .. } => true,
-            StartAt::Earliest | StartAt::Offsets(_) => false,
-        };
-        if moves {
-            self.collect_offsets(&topic_partition, at, at, true, now)?;
-            self.seal_due.get_or_insert(SealReason::Begin);
-            if let Table::Absent { since, .. } = &mut self.table
-                && self.settings.plan.schema.columns.is_some()
-            {
-                // The table need not wait for records.
-                since.get_or_insert(now);
-            }
+        if self.start_moves() {
+            self.collect_begin(&topic_partition, at, now)?;
         }
         Ok(start)
+    }
+
+    /// True if `start_at` is another place when it is asked for again.
+    fn start_moves(&self) -> bool {
+        match self.settings.plan.source.start_at {
+            StartAt::Latest | StartAt::Timestamp { .. } => true,
+            StartAt::Earliest | StartAt::Offsets(_) => false,
+        }
+    }
+
+    /// Puts a start position into the round, and what is passed over by it.
+    fn collect_begin(
+        &mut self,
+        topic_partition: &TopicPartition,
+        at: Offset,
+        now: Moment,
+    ) -> Result<()> {
+        self.collect_offsets(topic_partition, at, at, true, now)?;
+        let partition = self.partitions.get(topic_partition);
+        if let Some(loss) = partition.and_then(|partition| partition.loss.clone()) {
+            self.round.note_loss(loss);
+        }
+        self.seal_due.get_or_insert(SealReason::Begin);
+        if let Table::Absent { since, .. } = &mut self.table
+            && self.settings.plan.schema.columns.is_some()
+        {
+            // The table need not wait for records.
+            since.get_or_insert(now);
+        }
+        Ok(())
+    }
+
+    /// Puts the start positions that went with a dropped round into the new one.
+    pub(super) fn collect_begins(&mut self) -> Result<()> {
+        let (now, moves) = (self.now(), self.start_moves());
+        let begins: Vec<(TopicPartition, Offset)> = self
+            .partitions
+            .iter()
+            .filter(|(_, p)| p.begin == Some(p.next) && (moves || p.loss.is_some()))
+            .filter(|(tp, _)| !self.revoking.as_ref().is_some_and(|revoking| revoking.names(tp)))
+            .map(|(tp, p)| (tp.clone(), p.next))
+            .collect();
+        begins.into_iter().try_for_each(|(tp, at)| self.collect_begin(&tp, at, now))
     }
 
     /// Reads on behind records that Kafka no longer has. The commit says so.

@@ -17,7 +17,8 @@ impl Pipeline {
     /// Looks at one topic partition that has been silent for long enough.
     pub(super) fn advance_idle(&mut self, now: Moment) {
         let open = matches!(self.table, Table::Open);
-        if !open || self.until_end.is_some() || self.leaving || self.looking {
+        let busy = self.leaving || self.looking || self.revoking.is_some();
+        if !open || self.until_end.is_some() || busy {
             return;
         }
         let interval = self.settings.plan.write.idle_commit_interval;
@@ -51,9 +52,10 @@ impl Pipeline {
             Ok(empty) => empty,
         };
         // What the lane works on may begin in this stretch, and end behind it.
-        let in_lane = matches!(self.table, Table::Open) && self.lane.is_none();
+        let busy =
+            self.revoking.is_some() || (matches!(self.table, Table::Open) && self.lane.is_none());
         let stands_at = self.partitions.get(topic_partition).map(|partition| partition.next);
-        let Some(range) = empty.filter(|range| !in_lane && stands_at == Some(range.start())) else {
+        let Some(range) = empty.filter(|range| !busy && stands_at == Some(range.start())) else {
             // Not asked again before it was idle for a while again.
             self.partitions.saw(topic_partition, now);
             return Ok(());

@@ -63,6 +63,8 @@ pub(super) enum Done {
         round: u64,
         /// The tables come back.
         tables: Tables,
+        /// Which of them was searched.
+        role: TableRole,
         /// The answer.
         answer: Result<TokenLookup>,
     },
@@ -224,7 +226,7 @@ impl Jobs {
     ) {
         self.running.spawn(async move {
             let answer = tables.find(role, &commit).await;
-            Done::Looked { round, tables, answer }
+            Done::Looked { round, tables, role, answer }
         });
     }
 

@@ -29,10 +29,11 @@ use std::time::Duration;
 use connector_api::clock::{Clock, Moment};
 use connector_api::ids::{CommitToken, TopicPartition};
 use connector_api::invariants::violations;
-use connector_api::offsets::{OffsetCheckpoint, OffsetDelta};
-use connector_api::outcome::{CommitError, CommitOutcome};
+use connector_api::offsets::OffsetCheckpoint;
+use connector_api::outcome::{CommitError, CommitOutcome, TokenLookup};
 use connector_api::sink::{OpenTable, TableMaintenance};
-use connector_api::{Context, Error, Result};
+use connector_api::{Context, Error, Result, Retry};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
 
 use self::ahead::{Ahead, Todo};
@@ -71,6 +72,8 @@ pub struct PipelineSettings {
     pub drain: watch::Receiver<bool>,
     /// Stop when everything is read that was there at the start.
     pub until_end: bool,
+    /// The topic partitions that there were when the worker started.
+    pub known_at_start: BTreeSet<TopicPartition>,
 }
 
 /// The state of one connector.
@@ -99,17 +102,17 @@ pub struct Pipeline {
     generation: u64,
     lane_generation: u64,
     assigning: Option<Assigning>,
-    /// The topic partitions that there were when the connector was started.
-    known_at_start: BTreeSet<TopicPartition>,
     witness: Arc<TopicWitness>,
-    /// How often the table was ahead of us since the last rebalance.
-    fences: u32,
+    /// When the table was ahead of us since the last rebalance.
+    fences: Vec<Moment>,
     /// The table is looked for.
     opening: bool,
     revoking: Option<Revoking>,
     until_end: Option<UntilEnd>,
     /// The end of a silent topic partition is looked at.
     looking: bool,
+    /// A command was not taken.
+    unheard: bool,
     leaving: bool,
     closed: bool,
     warned_of: BTreeSet<&'static str>,
@@ -161,13 +164,13 @@ impl Pipeline {
             generation: 0,
             lane_generation: 0,
             assigning: None,
-            known_at_start: topics.iter().map(|topic| topic.topic_partition.clone()).collect(),
             witness,
-            fences: 0,
+            fences: Vec::new(),
             opening: false,
             revoking: None,
             until_end,
             looking: false,
+            unheard: false,
             leaving: false,
             closed: false,
             warned_of: BTreeSet::new(),
@@ -185,6 +188,9 @@ impl Pipeline {
         self.assigning = None;
         self.revoking = None;
         self.source.close().await;
+        // Closing a client waits.
+        let witness = self.witness;
+        drop(tokio::task::spawn_blocking(move || drop(witness)).await);
         outcome
     }
 
@@ -218,10 +224,16 @@ impl Pipeline {
         }
     }
 
-    fn command(&self, command: Command) {
-        if let Err(error) = self.source.commands.try_send(command) {
-            // The thread ended, or does not listen since a callback waits for us: its events tell.
-            tracing::warn!(%error, "the source did not take a command");
+    fn command(&mut self, command: Command) {
+        match self.source.commands.try_send(command) {
+            Ok(()) => {}
+            // Its events tell.
+            Err(TrySendError::Closed(_)) => tracing::debug!("the source has ended"),
+            // A seek that is not heard would leave its topic partition silent for ever.
+            Err(TrySendError::Full(command)) => {
+                tracing::warn!(?command, "the source does not take commands");
+                self.unheard = true;
+            }
         }
     }
 
@@ -244,6 +256,10 @@ impl Pipeline {
     fn advance(&mut self) -> Result<()> {
         if let Some((id, _)) = violations().first() {
             return Err(Error::internal(format!("invariant {id} was violated; see the log")));
+        }
+        if self.unheard {
+            return Err(Error::external("the consumer thread does not take commands")
+                .with_retry(Retry::AfterRefresh));
         }
         let now = self.now();
         self.advance_table(now)?;
@@ -352,7 +368,6 @@ impl Pipeline {
                     todo: None,
                     wake_at: None,
                     number: self.rounds,
-                    dead_letters: OffsetDelta::default(),
                     causes: std::mem::take(&mut self.causes),
                 });
                 self.lane_generation = self.generation;
@@ -419,9 +434,15 @@ impl Pipeline {
                 self.on_staged(round, files)
             }
             Done::Committed { round, tables, role, answer } => {
-                if let (TableRole::DeadLetters, Ok(CommitOutcome::Committed(receipt))) =
-                    (role, &answer)
+                if let (
+                    TableRole::DeadLetters,
+                    Ok(
+                        CommitOutcome::Committed(receipt)
+                        | CommitOutcome::AlreadyCommitted(receipt),
+                    ),
+                ) = (role, &answer)
                 {
+                    self.partitions.dead_letters_stored(&receipt.checkpoint);
                     self.nudge_maintenance(tables.dead_letter_maintenance(), receipt.version);
                 }
                 self.tables = Some(tables);
@@ -439,7 +460,10 @@ impl Pipeline {
                 };
                 self.answer(round, event)
             }
-            Done::Looked { round, tables, answer } => {
+            Done::Looked { round, tables, role, answer } => {
+                if let (TableRole::DeadLetters, Ok(TokenLookup::Found(receipt))) = (role, &answer) {
+                    self.partitions.dead_letters_stored(&receipt.checkpoint);
+                }
                 self.tables = Some(tables);
                 let event = match answer {
                     Ok(lookup) => Event::Looked(lookup),
@@ -468,7 +492,11 @@ impl Pipeline {
                     // By `create` we may have got there first.
                     _ if !matches!(self.table, Table::Absent { .. }) => Ok(()),
                     Some(table) => self.adopt(table),
-                    None => self.assign(&Checkpoints::default()),
+                    None if self.assigning.as_ref().is_some_and(|assigning| assigning.asked) => {
+                        self.assign(&Checkpoints::default())
+                    }
+                    // An assignment that came since looks for itself.
+                    None => Ok(()),
                 }
             }
         }
@@ -484,7 +512,7 @@ impl Pipeline {
 
     fn on_first_checkpoint(&mut self, stored: &OffsetCheckpoint) -> Result<()> {
         if stored.iter().next().is_some() {
-            self.drop_rounds(stored);
+            self.drop_rounds(stored)?;
         }
         Ok(())
     }
@@ -572,14 +600,14 @@ impl Pipeline {
     }
 
     /// Drops both rounds and reads again from where the table stands.
-    fn drop_rounds(&mut self, stored: &OffsetCheckpoint) {
+    fn drop_rounds(&mut self, stored: &OffsetCheckpoint) -> Result<()> {
         self.ahead = None;
-        self.drop_collecting(stored);
+        self.drop_collecting(stored)
     }
 
     /// Drops the round that collects, with everything that was read for it, and reads again from
     /// where the round ahead ends, or else from where the table stands.
-    fn drop_collecting(&mut self, stored: &OffsetCheckpoint) {
+    fn drop_collecting(&mut self, stored: &OffsetCheckpoint) -> Result<()> {
         self.generation += 1;
         self.seal_due = None;
         self.rounds += 1;
@@ -595,6 +623,7 @@ impl Pipeline {
         if !starts.is_empty() {
             self.command(Command::Seek(starts));
         }
+        self.collect_begins()
     }
 
     /// Counts the records that wait for a table, after some were dropped.

@@ -3,7 +3,7 @@
 //! | position | moves when |
 //! |---|---|
 //! | `settled` | a round with the topic partition is in the table |
-//! | `next` | a batch was collected into a round |
+//! | `next` | a batch was collected into a round, or offsets without records were passed over |
 //! | both back to the table's | a round was dropped |
 //! | `dead_letters` | dead letters of the topic partition are in their table |
 
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use connector_api::clock::Moment;
 use connector_api::ids::TopicPartition;
 use connector_api::offsets::{Offset, OffsetCheckpoint, OffsetDelta, OffsetRange};
-use connector_api::staged::StagedFile;
+use connector_api::staged::{Loss, StagedFile};
 use connector_api::{Error, Result};
 
 use crate::commit::round::StagedDeadLetters;
@@ -31,6 +31,8 @@ pub struct Partition {
     pub begin: Option<Offset>,
     /// Where the dead-letter table stands, if it has ever seen the topic partition.
     pub dead_letters: Option<Offset>,
+    /// What is passed over by beginning there: it stands in the first commit.
+    pub loss: Option<Loss>,
     /// When the last batch came.
     pub seen: Moment,
 }
@@ -58,6 +60,7 @@ impl Partitions {
             next: at,
             begin: new.then_some(at),
             dead_letters: None,
+            loss: None,
             seen: now,
         };
         self.owned.insert(topic_partition.clone(), partition);
@@ -109,6 +112,7 @@ impl Partitions {
             if let Some(partition) = self.owned.get_mut(topic_partition) {
                 partition.settled = range.end();
                 partition.begin = None;
+                partition.loss = None;
                 positions.set(topic_partition.clone(), range.end());
             }
         }
@@ -137,6 +141,13 @@ impl Partitions {
         starts
     }
 
+    /// Keeps what is passed over by where a topic partition begins.
+    pub fn note_loss(&mut self, topic_partition: &TopicPartition, loss: Loss) {
+        if let Some(partition) = self.owned.get_mut(topic_partition) {
+            partition.loss = Some(loss);
+        }
+    }
+
     /// Rejected records of a topic partition before this offset are in the dead-letter table already.
     pub fn dead_letters_from(&self, topic_partition: &TopicPartition) -> Offset {
         let stored = self.owned.get(topic_partition).and_then(|partition| partition.dead_letters);
@@ -150,13 +161,6 @@ impl Partitions {
                 partition.dead_letters = Some(next);
             }
         }
-    }
-
-    /// Notes that dead letters are in their table.
-    pub fn dead_letters_settled(&mut self, delta: &OffsetDelta) {
-        self.dead_letters_stored(
-            &delta.iter().map(|(tp, range)| (tp.clone(), range.end())).collect(),
-        );
     }
 
     /// Joins the staged dead letters of a round with what they account for in their table: all
@@ -210,9 +214,9 @@ impl Partitions {
         }
     }
 
-    /// True if a delta names only topic partitions that are ours and not in `revoking` (FN-1).
-    pub fn may_commit(&self, delta: &OffsetDelta, given_up: &BTreeSet<TopicPartition>) -> bool {
-        delta.topic_partitions().all(|tp| self.owned.contains_key(tp) && !given_up.contains(tp))
+    /// True if a delta names only topic partitions that are ours (FN-1).
+    pub fn may_commit(&self, delta: &OffsetDelta) -> bool {
+        delta.topic_partitions().all(|tp| self.owned.contains_key(tp))
     }
 }
 

@@ -9,13 +9,14 @@
 
 use std::sync::mpsc::SyncSender;
 
-use connector_api::Result;
 use connector_api::clock::Moment;
 use connector_api::ids::TopicPartition;
 use connector_api::offsets::{OffsetCheckpoint, OffsetDelta};
+use connector_api::{Error, Result};
 
+use super::ahead::{Ahead, Todo};
 use super::{Pipeline, Table};
-use crate::commit::round::{Event, SealReason};
+use crate::commit::round::{Action, Event, SealReason};
 
 /// A revoke that waits for the rounds that name its topic partitions.
 pub(super) struct Revoking {
@@ -23,6 +24,13 @@ pub(super) struct Revoking {
     reply: SyncSender<OffsetCheckpoint>,
     deadline: Moment,
     fence_closed: bool,
+}
+
+impl Revoking {
+    /// True if this topic partition is handed back.
+    pub(super) fn names(&self, topic_partition: &TopicPartition) -> bool {
+        self.partitions.contains(topic_partition)
+    }
 }
 
 impl Pipeline {
@@ -105,15 +113,23 @@ impl Pipeline {
         }
         let generation = self.generation;
         self.ahead_event(Event::CloseFence)?;
+        // A commit that was asked for and waits for the table has not been sent (FN-1).
+        let waits = |ahead: &mut Ahead| {
+            matches!(ahead.todo, Some(Todo::Ask(Action::Commit(..)))).then(|| ahead.todo.take())
+        };
+        if self.ahead.as_mut().and_then(waits).is_some() {
+            self.ahead_event(Event::NotSent(Error::external("its fence was closed first")))?;
+        }
         if self.generation == generation {
             // No round ahead, or one that was sent: what was read behind it is dropped.
-            self.drop_collecting(&OffsetCheckpoint::default());
+            self.drop_collecting(&OffsetCheckpoint::default())?;
         }
         Ok(())
     }
 
     fn answer_revoke(&mut self) -> Result<()> {
         let Some(revoking) = self.revoking.take() else { return Ok(()) };
+        self.fences.clear();
         let positions = self.partitions.release(&revoking.partitions);
         self.queue.retain(|batch| !revoking.partitions.contains(batch.records.topic_partition()));
         self.recount_sample();

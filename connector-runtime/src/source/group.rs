@@ -63,7 +63,8 @@ impl Prepared {
     /// whatever protocol.
     ///
     /// Blocks until the brokers answer.
-    pub fn note_group_offsets(&self, positions: &OffsetCheckpoint) -> Result<()> {
+    /// With `is_probe` the notes say nothing to a run.
+    pub fn note_group_offsets(&self, positions: &OffsetCheckpoint, is_probe: bool) -> Result<()> {
         let group = &self.plan.group_id;
         let failed = |e: KafkaError| match e.rdkafka_error_code() {
             Some(
@@ -77,7 +78,7 @@ impl Prepared {
             )),
             _ => Error::external(format!("group `{group}` takes no offsets")).with_source(e),
         };
-        let list = notes(positions, self.clock.wall_ms()).map_err(failed)?;
+        let list = notes(positions, self.clock.wall_ms(), is_probe).map_err(failed)?;
         self.consumer.commit(&list, CommitMode::Sync).map_err(failed)
     }
 

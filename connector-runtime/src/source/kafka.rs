@@ -8,19 +8,18 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bytes::Bytes;
 use connector_api::clock::{Clock, Moment};
 use connector_api::ids::TopicPartition;
 use connector_api::offsets::Offset;
-use connector_api::record::Header;
 use connector_api::{Error, Result, Retry};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::mpsc;
 
 use super::client::{Reports, consumer_config, refused};
+use super::headers::headers;
 use super::rebalance::{ASK_TIMEOUT, Context, describe, note_group_offsets};
 use super::{AssignedPartition, ByteGauge, Command, SourceBatch, SourceEvent, Start, witness};
 use crate::config::{ConnectorPlan, KafkaPlan, OnBadRecord, TopicSelection};
@@ -475,13 +474,4 @@ fn append(
         records.envelope(message.key(), headers(message));
     }
     true
-}
-
-fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
-    let Some(headers) = message.headers() else { return Vec::new() };
-    let owned = |header: rdkafka::message::Header<'_, &[u8]>| Header {
-        key: header.key.to_owned(),
-        value: header.value.map(Bytes::copy_from_slice),
-    };
-    headers.iter().map(owned).collect()
 }

@@ -8,6 +8,7 @@
 mod client;
 mod glimpse;
 mod group;
+mod headers;
 mod kafka;
 mod rebalance;
 mod tail;
@@ -108,7 +109,7 @@ pub struct Start {
 pub enum Command {
     /// Read these topic partitions from elsewhere.
     Seek(Vec<Start>),
-    /// Note positions down for the group: advice for lag tools.
+    /// Note positions down for the group: for lag tools, and as an alarm (docs/decisions/007).
     NoteGroupOffsets(OffsetCheckpoint),
     /// Leave the group and close.
     Leave,

@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 use super::client::Reports;
 use super::topic_id::topic_id;
 use super::{AssignedPartition, Noted, SourceEvent, Start, tail};
-use crate::config::{KafkaPlan, StartAt};
+use crate::config::{KafkaPlan, OnLoss, StartAt};
 
 /// How long one question to the brokers may take.
 pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -257,12 +257,20 @@ pub(super) fn describe(
         };
         let topic_partition =
             TopicPartition { topic: topic.as_str().into(), topic_id, partition: *partition };
-        let noted = noted
-            .find_partition(topic, *partition)
-            .and_then(|note| read_note(&note, &topic_partition));
+        let noted = match noted.find_partition(topic, *partition) {
+            Some(note) => {
+                // Without this a refusal would read like "nothing noted".
+                note.error().map_err(failed)?;
+                read_note(&note, &topic_partition)
+            }
+            None => None,
+        };
         let log_start = Offset::new(start).unwrap_or(Offset::ZERO);
+        let explained = described.iter().any(|one: &AssignedPartition| one.log_start_ms.is_some());
+        let stops = plan.on_gap == OnLoss::Stop && !explained;
         let log_start_ms = match &noted {
-            Some(noted) if noted.next < log_start => {
+            // For the message of the first gap, at which we stop.
+            Some(noted) if noted.next < log_start && stops => {
                 tail::first_record_ms(plan, &topic_partition, log_start)
             }
             _ => None,
@@ -299,6 +307,8 @@ fn at_timestamp(
 
 /// How our notes begin: `alluvium/1 topic=<topic id> at=<milliseconds since 1970 UTC>`.
 const NOTE: &str = "alluvium/1 ";
+/// Stands for the topic id in a note that only asks whether the group takes any: it says nothing.
+pub(super) const PROBE: &str = "probe";
 
 /// Notes positions down for the group. They are advice: a failure loses nothing.
 pub(super) fn note_group_offsets(
@@ -306,7 +316,7 @@ pub(super) fn note_group_offsets(
     positions: &OffsetCheckpoint,
     wall_ms: i64,
 ) {
-    let noted = notes(positions, wall_ms).and_then(|list| match list.count() {
+    let noted = notes(positions, wall_ms, false).and_then(|list| match list.count() {
         0 => Ok(()),
         _ => consumer.commit(&list, CommitMode::Async),
     });
@@ -319,12 +329,14 @@ pub(super) fn note_group_offsets(
 pub(super) fn notes(
     positions: &OffsetCheckpoint,
     wall_ms: i64,
+    is_probe: bool,
 ) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
     for (topic_partition, next) in positions.iter() {
         let (topic, partition) = (&topic_partition.topic, topic_partition.partition);
         let mut note = list.add_partition(topic, partition);
-        note.set_metadata(format!("{NOTE}topic={} at={wall_ms}", topic_partition.topic_id));
+        let topic_id = if is_probe { PROBE } else { &topic_partition.topic_id.to_string() };
+        note.set_metadata(format!("{NOTE}topic={topic_id} at={wall_ms}"));
         note.set_offset(rdkafka::Offset::Offset(next.get()))?;
     }
     Ok(list)

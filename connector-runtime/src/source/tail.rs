@@ -93,6 +93,8 @@ fn read_one(plan: &KafkaPlan, topic_partition: &TopicPartition, from: Offset) ->
     let mut config = consumer_config(plan);
     // It joins no group: `assign` alone reads without one.
     config.set("enable.partition.eof", "true").remove("group.instance.id");
+    // A follower may not have yet what the leader's end of the log counts.
+    config.remove("client.rack");
     let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet).map_err(failed)?;
     let mut list = TopicPartitionList::new();
     let offset = rdkafka::Offset::Offset(from.get());

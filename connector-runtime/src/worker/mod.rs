@@ -7,12 +7,12 @@ mod connector;
 mod signals;
 mod supervisor;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use connector_api::Error;
 use connector_api::clock::{Clock, SystemClock};
-use connector_api::ids::ConnectorName;
+use connector_api::ids::{ConnectorName, TopicPartition};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
@@ -50,6 +50,8 @@ struct Running {
     progress: Arc<Progress>,
     drain: watch::Receiver<bool>,
     until_end: bool,
+    /// The topic partitions that there were when the worker started: others are new, also to a later start.
+    known_at_start: Arc<OnceLock<BTreeSet<TopicPartition>>>,
 }
 
 /// Runs connectors until they are drained, done or failed. The first signal drains, the second
@@ -70,6 +72,7 @@ pub async fn run(plans: Vec<ConnectorPlan>, options: RunOptions) -> Vec<Ended> {
             progress,
             drain: drained.clone(),
             until_end: options.until_end,
+            known_at_start: Arc::default(),
         };
         let name = running.plan.name.clone();
         names.insert(connectors.spawn(supervisor::supervise(running)).id(), name);

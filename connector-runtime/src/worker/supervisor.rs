@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | a person must decide | stop | stop |
 //! | retry never | stop | stop |
-//! | retry after refresh | start again at once | start again at once |
+//! | retry after refresh | start again at once, up to 10 times in a row | the same |
 //! | retry after back-off | stop: the configuration was probably never right | start again after a pause |
 //!
 //! With `--until-end` nothing but a refresh is tried again: whoever waits for the end wants to know.

@@ -94,6 +94,8 @@ pub(super) struct DeltaCommitter {
     connector: ConnectorName,
     clock: Arc<dyn Clock>,
     base: Base,
+    /// Up to this version nobody has put the table back behind our last commit.
+    unrestored: u64,
     /// The commit that was given last, and the version at hand when it was given first.
     given: Option<(CommitToken, u64)>,
 }
@@ -120,7 +122,7 @@ impl DeltaCommitter {
     ) -> Self {
         let listed = snapshot.version();
         let base = Base { snapshot, entry, seen: clock.now(), listed };
-        Self { table, connector, clock, base, given: None }
+        Self { table, connector, clock, base, unrestored: 0, given: None }
     }
 
     /// True if the entry of the version at hand is in the store as we know it.
@@ -341,14 +343,22 @@ struct Content {
 impl TableCommitter for DeltaCommitter {
     async fn checkpoint(&mut self) -> Result<OffsetCheckpoint> {
         let newest = self.newest().await?;
-        if let Some(conflict) = self.restored(&newest, 0).await? {
-            return Err(Error::decision(format!(
-                "{conflict}; {}",
-                connector_api::outcome::AFTER_RESTORE
-            )));
+        let (snapshot, connector) = (newest.clone(), self.connector.clone());
+        let read = move |table: &Table| offsets::checkpoint(table, &snapshot, &connector);
+        let stored = self.table.blocking(read).await??;
+        // Who has no rows in the table has none to lose.
+        if stored.iter().next().is_some() {
+            if let Some(conflict) = self.restored(&newest, self.unrestored).await? {
+                let what_now = connector_api::outcome::AFTER_RESTORE;
+                return Err(Error::decision(format!("{conflict}; {what_now}")));
+            }
+            self.unrestored = newest.version();
         }
-        let connector = self.connector.clone();
-        self.table.blocking(move |table| offsets::checkpoint(table, &newest, &connector)).await?
+        Ok(stored)
+    }
+
+    async fn conflict(&mut self) -> Result<Option<Conflict>> {
+        Ok(self.refresh().await?.1)
     }
 
     /// Tries until the commit is in the table, refused by the newest version, or without an answer.

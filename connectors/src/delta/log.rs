@@ -171,9 +171,16 @@ async fn search(
     Ok(Search::Nothing)
 }
 
-/// The newest version that put the table back to an older one, if that was after `since` and after
-/// the connector's own last commit: rows that it had confirmed may be gone, while the stored offsets
-/// stay as they were (Spark's RESTORE leaves `txn` actions alone).
+/// The newest version that put the table back to one before the connector's own last commit, if
+/// that was after `since`: rows that it had confirmed are gone, while the stored offsets stay as
+/// they were (Spark's RESTORE leaves `txn` actions alone).
+///
+/// | the entry, from the newest back | answer |
+/// |---|---|
+/// | ours, and no RESTORE behind it, or one to this version or a later one | none |
+/// | ours, and a RESTORE to an older version behind it | that RESTORE |
+/// | any other | the one before it is read |
+/// | no longer there, or [`LOOK_BACK_MAX`] others are newer | the RESTORE that was found, if one was |
 pub(super) async fn restored(
     store: &Store,
     connector: &ConnectorName,
@@ -184,15 +191,21 @@ pub(super) async fn restored(
     let mut entries = stream::iter((oldest..=newest).rev())
         .map(|version| async move { (version, content(store, version).await) })
         .buffered(READS_AT_ONCE);
+    // The RESTORE that goes back furthest, with the version that it goes back to.
+    let mut found: Option<(u64, Option<u64>)> = None;
     while let Some((version, entry)) = entries.next().await {
-        let Some(entry) = entry? else { return Ok(None) };
+        let Some(entry) = entry? else { break };
         match by_whom(&entry, connector) {
-            By::Us => return Ok(None),
-            By::Restore => return Ok(Some(version)),
-            By::Others => {}
+            By::Us => return Ok(found.filter(|(_, to)| *to < Some(version)).map(|(by, _)| by)),
+            By::Restore { to } if found.is_none_or(|(_, earlier)| to < earlier) => {
+                found = Some((version, to));
+            }
+            By::Restore { .. } | By::Others => {}
         }
     }
-    Ok(None)
+    // Our last commit is not behind `since`, or out of reach.
+    let harms = |to: Option<u64>| since == 0 || to.is_none_or(|to| to < since);
+    Ok(found.filter(|(_, to)| harms(*to)).map(|(by, _)| by))
 }
 
 /// Who wrote an entry.
@@ -200,7 +213,10 @@ pub(super) async fn restored(
 enum By {
     Us,
     /// Somebody who put the table back to an older version.
-    Restore,
+    Restore {
+        /// The version, if the entry says so.
+        to: Option<u64>,
+    },
     Others,
 }
 
@@ -211,7 +227,12 @@ fn by_whom(entry: &[u8], connector: &ConnectorName) -> By {
     if info["operationParameters"][CONNECTOR] == connector.as_str() {
         return By::Us;
     }
-    if info["operation"] == "RESTORE" { By::Restore } else { By::Others }
+    if info["operation"] != "RESTORE" {
+        return By::Others;
+    }
+    let version = &info["operationParameters"]["version"];
+    let to = version.as_u64().or_else(|| version.as_str()?.trim_matches('"').parse().ok());
+    By::Restore { to }
 }
 
 /// Proof that this version holds the commit.

@@ -106,3 +106,57 @@ fn a_column_that_is_widened_takes_wider_numbers_from_then_on() {
     assert_eq!(rows[1], [json!(1), json!(1), json!("BIGINT")]);
     assert_eq!(rows[4], [json!(4), json!(4), json!("BIGINT")]);
 }
+
+#[test]
+fn a_record_is_a_row_or_a_dead_letter_also_while_columns_come() {
+    let case = case!();
+    let topic = case.topic(1);
+    let mut connector = Connector::new(&case.unique("altered"), &topic, &case.local_table());
+    connector.commit_interval = "300ms";
+    connector.write = vec!["idle_commit_interval: 1s"];
+    let mut fields = vec![field("id", "long")];
+    fields.extend(our_fields());
+    ForeignTable { reader_version: 1, writer_version: 2, fields }.create(&connector.location);
+    let yaml =
+        connector.yaml().replace("table:\n", "schema:\n  on_unknown_field: reject\ntable:\n");
+    let file = case.write("reject.yaml", &yaml);
+    let worker = run(&case, &file).start();
+    let mut sent = 0;
+    for column in 0..4 {
+        // Half of them have a field that the table gets with the next alteration only.
+        let value = |id: i64| match id % 2 {
+            0 => format!(r#"{{"id":{id}}}"#),
+            _ => format!(r#"{{"id":{id},"c{column}":1}}"#),
+        };
+        for _ in 0..5 {
+            let records = (sent..sent + 20).map(|id| RawRecord::of(0, value(id)));
+            produce_raw(&topic, &records.collect::<Vec<_>>());
+            sent += 20;
+        }
+        let rows = reader::rows(&connector.location);
+        eventually(PATIENCE, "rows come", || {
+            (reader::rows(&connector.location) > rows || column > 0).then_some(())
+        });
+        let alter = || {
+            let mut metadata = newest_action(&connector.location, "metaData");
+            let text = metadata["schemaString"].as_str().unwrap();
+            let mut schema: Value = serde_json::from_str(text).unwrap();
+            let fields = schema["fields"].as_array_mut().unwrap();
+            fields.push(field(&format!("c{column}"), "long"));
+            metadata["schemaString"] = json!(schema.to_string());
+            metadata
+        };
+        write_version(&connector.location, &[json!({"metaData": alter()})]);
+    }
+    let dead_letters = connector.dead_letters();
+    let found = || reader::rows(&connector.location) + reader::rows(&dead_letters);
+    eventually(PATIENCE, "each record is somewhere", || (found() >= sent as u64).then_some(()));
+    worker.signal(Signal::Term);
+    worker.wait(PATIENCE).assert_code(0);
+    let mut seen = reader::seen(&connector.location);
+    for (place, times) in reader::seen(&dead_letters) {
+        *seen.entry(place).or_default() += times;
+    }
+    let each_once = (0..sent).map(|offset| ((topic.clone(), 0, offset), 1)).collect();
+    assert_eq!(seen, each_once, "each record once in one of the two tables");
+}

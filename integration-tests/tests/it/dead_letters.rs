@@ -265,3 +265,20 @@ fn stop_names_topic_partition_offset_and_cause_and_drop_counts_by_cause() {
     assert!(ended.stderr.contains("1 bad records were dropped (wrong_type 1)"), "{}", ended.stderr);
     assert!(!dropping.dead_letters().folder().try_exists().unwrap());
 }
+
+#[test]
+fn after_a_reset_back_what_is_rejected_is_kept_again() {
+    let case = case!();
+    let topic = case.topic(2);
+    let records = [good(0), bad(1), good(2), bad(3)];
+    let places = produce_raw(&topic, &records);
+    let connector = connector(&case, &topic);
+    to_the_end(&case, &connector);
+    let file = connector.write(&case);
+    let args = ["offsets", "reset", file.to_str().unwrap(), "--to", "earliest", "--yes"];
+    Launch::new(&case, args).start().wait(PATIENCE).assert_code(0);
+    to_the_end(&case, &connector);
+    let twice = |places: [Place; 2]| places.map(|(p, o)| ((topic.clone(), p, o), 2)).into();
+    assert_eq!(reader::seen(&connector.location), twice([places[0], places[2]]));
+    assert_eq!(reader::seen(&connector.dead_letters()), twice([places[1], places[3]]));
+}

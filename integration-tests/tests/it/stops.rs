@@ -274,6 +274,18 @@ fn a_table_that_was_restored_to_an_older_version() {
 }
 
 #[test]
+fn a_table_that_was_restored_to_a_version_behind_our_commits_has_lost_nothing() {
+    let filled = Filled::new(case!());
+    let now = reader::versions(&filled.connector.location) - 1;
+    let parameters = json!({"version": now.to_string()});
+    let info = json!({"timestamp": 0, "operation": "RESTORE", "operationParameters": parameters});
+    write_version(&filled.connector.location, &[json!({"commitInfo": info})]);
+    filled.produce(5);
+    filled.to_the_end().assert_code(0);
+    assert_eq!(filled.rows(), 15);
+}
+
+#[test]
 fn a_table_that_is_restored_under_a_running_worker() {
     let filled = Filled::new(case!());
     let worker = filled.running();

@@ -312,6 +312,17 @@ pub async fn a_commit_without_files_moves_the_checkpoint_alone(subject: &dyn Sub
     assert_eq!(checkpoint(opened(subject).await.committer.as_mut(), &[0]).await, [(0, 50)]);
 }
 
+/// Commits, one's own and those of others, change nothing that a commit would conflict with.
+pub async fn commits_are_no_conflict(subject: &dyn Subject) {
+    let mut table = created(subject).await;
+    assert_eq!(table.committer.conflict().await.unwrap(), None);
+    commit(&mut table, Round::new("t-1").new_range(0, 0, 10)).await;
+    let mut other = opened(subject).await;
+    commit(&mut other, Round::new("t-2").new_range(1, 0, 10)).await;
+    assert_eq!(table.committer.conflict().await.unwrap(), None);
+    commit(&mut table, Round::new("t-3").range(0, 10, 11)).await;
+}
+
 /// A topic that was deleted and created again begins anew under its old name, and the table tells both.
 pub async fn a_recreated_topic_is_another_identity_beside_the_old_one(subject: &dyn Subject) {
     let mut table = created(subject).await;

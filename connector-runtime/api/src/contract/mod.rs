@@ -91,6 +91,7 @@ macro_rules! sink_contract {
             committer::of_two_committers_for_one_range_exactly_one_wins,
             committer::two_committers_for_different_topic_partitions_both_commit,
             committer::a_commit_without_files_moves_the_checkpoint_alone,
+            committer::commits_are_no_conflict,
             committer::a_recreated_topic_is_another_identity_beside_the_old_one,
             committer::connectors_keep_their_offsets_apart,
             committer::two_that_create_at_once_get_one_table,

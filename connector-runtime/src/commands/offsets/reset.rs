@@ -1,8 +1,8 @@
 //! `alluvium offsets reset`: moves a stopped connector by a person's word.
 //!
 //! In this order, so that a failure in between leaves nothing that a second call would not set right:
-//! see that nobody runs, say what follows, move the table's positions in one commit, copy them into the
-//! group. The commit is admitted only if the table still stands where the person has seen it, so a worker
+//! see that nobody runs, say what follows, move the dead letters' positions, move the table's in one commit,
+//! copy them into the group. The commit is admitted only if the table still stands where the person has seen it, so a worker
 //! that was started meanwhile cannot be overtaken unnoticed, nor overtake.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use connector_api::{Context, Error, Result};
 use super::target::{self, Consequence, consequence, moves, parse};
 use crate::commands::sheet::{Heading, Sheet};
 use crate::commands::situation::{Situation, blocking};
-use crate::config::{ConnectorPlan, StartAt};
+use crate::config::{ConnectorPlan, OnBadRecord, StartAt};
 use crate::observe::terminal::grouped;
 use crate::query::{Look, written};
 use crate::source::Prepared;
@@ -123,27 +123,45 @@ async fn move_positions(
     probe_group(situation, &positions).await?;
     let table = plan.table.sink.open(&plan.name).await?;
     let mut table = table.ok_or_else(|| Error::external("the table is no longer there"))?;
+    move_dead_letters(plan, &reset).await.context(|| "the dead-letter table")?;
     let version = commit(table.committer.as_mut(), &reset).await?;
     let kafka = situation.kafka.clone();
-    if let Err(error) = blocking(move || kafka.note_group_offsets(&positions)).await {
-        // They are advice: the connector goes on from the table.
-        eprintln!("warning: the positions are moved, and the group's copy of them is not: {error}");
-    }
+    let noted = blocking(move || kafka.note_group_offsets(&positions, false)).await;
+    noted.context(|| {
+        format!(
+            "the positions are moved in version {version}, and the group's copy of them is not, which a run would take \
+             for a table that went back; run the same command again"
+        )
+    })?;
     said(&format!("Moved, in version {version} of the table."), Reset::Done)
 }
 
 /// Members of a group of the newer protocol (KIP-848) are not listed, and show here: a group with
-/// members takes no offsets from outside. What it is given is what it has, or what it is to get.
+/// members takes no offsets from outside. What it is given says nothing to a run.
 async fn probe_group(situation: &Situation, positions: &OffsetCheckpoint) -> Result<()> {
-    let noted = |of: &TopicPartition| {
-        let assigned = situation.topics.iter().find(|assigned| assigned.topic_partition == *of);
-        assigned.and_then(|assigned| assigned.noted.as_ref()).map(|noted| noted.next)
+    let (kafka, positions) = (situation.kafka.clone(), positions.clone());
+    blocking(move || kafka.note_group_offsets(&positions, true)).await
+}
+
+/// Moves the dead letters' table along, so that what is read again and rejected is kept again.
+/// Before the anchor: dead letters that stand before it are right, those behind it would be left out.
+async fn move_dead_letters(plan: &ConnectorPlan, anchor: &OffsetReset) -> Result<()> {
+    let OnBadRecord::DeadLetter(sink) = &plan.on_bad_record else { return Ok(()) };
+    let Some(mut table) = sink.open(&plan.name).await? else { return Ok(()) };
+    let Some(reader) = sink.read().await? else { return Ok(()) };
+    let name = plan.name.clone();
+    let stored = blocking(move || reader.checkpoint(&name)).await?;
+    let moved = |(tp, moved): (&TopicPartition, &OffsetMove)| {
+        let from = stored.next(tp)?;
+        Some((tp.clone(), OffsetMove { from: Some(from), to: moved.to }))
     };
-    let known = |tp: &TopicPartition| noted(tp).or_else(|| situation.stored.next(tp));
-    let same: OffsetCheckpoint =
-        positions.iter().map(|(tp, to)| (tp.clone(), known(tp).unwrap_or(to))).collect();
-    let kafka = situation.kafka.clone();
-    blocking(move || kafka.note_group_offsets(&same)).await
+    let moves: BTreeMap<_, _> = anchor.moves.iter().filter_map(moved).collect();
+    if moves.is_empty() {
+        return Ok(());
+    }
+    let token = CommitToken(format!("{}-dead-letters", anchor.token));
+    let reset = OffsetReset { token, by: anchor.by.clone(), moves };
+    commit(table.committer.as_mut(), &reset).await.map(drop)
 }
 
 /// Commits the reset, and finds out what became of it if an answer is lost.

@@ -179,10 +179,10 @@ mod tests {
     #[test]
     fn a_target_says_where_each_topic_partition_goes_and_what_follows() {
         check("earliest", "0->100 -50 +0, 1->100 -0 +0");
-        check("latest", "0->200 -0 +50, 1->200 -0 +0");
-        check("2026-01-31T00:00:00Z", "0->120 -30 +0, 1->200 -0 +0");
+        check("latest", "0->200 -0 +50, 1->200 -0 +100");
+        check("2026-01-31T00:00:00Z", "0->120 -30 +0, 1->200 -0 +100");
         check("clicks:0=150", "0->150 -0 +0");
-        check("clicks:1=200, clicks:0=101", "0->101 -49 +0, 1->200 -0 +0");
+        check("clicks:1=200, clicks:0=101", "0->101 -49 +0, 1->200 -0 +100");
     }
 
     #[test]

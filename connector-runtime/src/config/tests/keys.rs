@@ -158,7 +158,7 @@ fn a_start_is_a_word_a_time_or_offsets_of_the_topics() {
 #[test]
 fn properties_are_librdkafkas_except_those_that_are_ours() {
     kafka("properties: {enable.auto.commit: false, auto.offset.reset: x, bootstrap.servers: x}").check(&[
-        "source.kafka.properties.enable.auto.commit: this property is Alluvium's to set; remove it: the group's offsets are committed after the table, for lag tools only",
+        "source.kafka.properties.enable.auto.commit: this property is Alluvium's to set; remove it: the group's offsets are committed after the table",
         "source.kafka.properties.auto.offset.reset: this property is Alluvium's to set; use `source.kafka.start_at`; the table itself says where to go on",
         "source.kafka.properties.bootstrap.servers: this property is Alluvium's to set; use `source.kafka.bootstrap_servers`",
     ]);
