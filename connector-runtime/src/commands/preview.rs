@@ -26,7 +26,7 @@ use crate::commit::recover::Recovery;
 use crate::commit::refusals;
 use crate::config::{ConnectorPlan, OnBadRecord};
 use crate::observe::terminal::grouped;
-use crate::pipeline::table::{SAMPLE_RECORDS_MAX, decode_request, schema_for_new};
+use crate::pipeline::table::{SAMPLE_RECORDS_MAX, decode_request, not_inferred, schema_for_new};
 use crate::query::{self, Look, print_batches, written};
 use crate::source::{ByteGauge, SourceBatch, Stretch, glimpse};
 use crate::write::assemble::assemble;
@@ -408,7 +408,10 @@ fn columns(
         held: gauge.hold(0),
     };
     let sample: Vec<SourceBatch> = sample.iter().map(batch).collect();
-    let schema = schema_for_new(plan, &sample)?.columns;
+    let schema = schema_for_new(plan, &sample)?;
+    let schema = schema
+        .ok_or_else(|| not_inferred(plan, sample.iter().map(|b| b.records.len()).sum()))?
+        .columns;
     Ok(Some(Columns { schema, from }))
 }
 

@@ -318,7 +318,7 @@ impl CommitRound {
         let dead_letters = staged.dead_letters.map(|dead_letters| {
             let written = dead_letters.files.iter().map(|file| file.rows).sum();
             Arc::new(StagedCommit::new(StagedParts {
-                token: self.token.clone(),
+                token: CommitToken(format!("{}-dead-letters", self.token)),
                 fingerprint: self.fingerprint.clone(),
                 files: dead_letters.files,
                 delta: dead_letters.delta,

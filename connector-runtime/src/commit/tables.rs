@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use connector_api::batch::{PartitionValues, TableBatch};
 use connector_api::clock::Clock;
-use connector_api::ids::ConnectorName;
+use connector_api::ids::{ConnectorName, TableId};
 use connector_api::offsets::OffsetCheckpoint;
 use connector_api::outcome::{CommitError, CommitOutcome, Conflict, TokenLookup};
 use connector_api::sink::{OpenTable, Sink, TableCommitter, TableMaintenance, TableWriter};
@@ -48,6 +48,8 @@ pub struct Checkpoints {
 #[derive(Debug)]
 pub struct DeadLetterTable {
     sink: Arc<dyn Sink>,
+    /// The connector's own table, which it must not be.
+    anchor: TableId,
     connector: ConnectorName,
     clock: Arc<dyn Clock>,
     names: FileNames,
@@ -125,16 +127,20 @@ impl DeadLetterTable {
     /// The table at a sink's location. Nothing is asked yet.
     pub fn new(
         sink: Arc<dyn Sink>,
+        anchor: TableId,
         connector: ConnectorName,
         run: &str,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { sink, connector, clock, names: FileNames::new(run), open: None }
+        Self { sink, anchor, connector, clock, names: FileNames::new(run), open: None }
     }
 
     async fn checkpoint(&mut self) -> Result<OffsetCheckpoint> {
         if self.open.is_none() {
-            self.open = self.sink.open(&self.connector).await?;
+            self.open = match self.sink.open(&self.connector).await? {
+                Some(table) => Some(self.another(table)?),
+                None => None,
+            };
         }
         match &mut self.open {
             Some(table) => table.committer.checkpoint().await,
@@ -142,11 +148,23 @@ impl DeadLetterTable {
         }
     }
 
+    /// Refuses the connector's own table, by whatever name it was reached.
+    fn another(&self, table: OpenTable) -> Result<OpenTable> {
+        if table.id != self.anchor {
+            return Ok(table);
+        }
+        Err(Error::user(format!(
+            "`{}` is the connector's own table; choose another `dead_letters.location`",
+            self.sink.location()
+        )))
+    }
+
     async fn stage(&mut self, rows: Vec<TableBatch>) -> Result<Vec<StagedFile>> {
         let table = match &mut self.open {
             Some(table) => table,
             None => {
                 let created = self.sink.create(&self.connector, &dead_letters::schema()).await?;
+                let created = self.another(created)?;
                 self.open.insert(created)
             }
         };

@@ -281,10 +281,27 @@ impl Pipeline {
             || now.since(since) >= SAMPLE_AGE
             || self.settings.plan.schema.columns.is_some()
             || self.revoking.is_some();
-        if due {
-            let schema = table::schema_for_new(&self.settings.plan, self.queue.make_contiguous())?;
-            self.table = Table::Creating;
-            self.jobs.create(self.settings.plan.clone(), schema);
+        if !due {
+            return Ok(());
+        }
+        let plan = self.settings.plan.clone();
+        match table::schema_for_new(&plan, self.queue.make_contiguous())? {
+            Some(schema) => {
+                self.table = Table::Creating;
+                self.jobs.create(plan, schema);
+            }
+            None if records >= table::SAMPLE_RECORDS_MAX || self.until_end.is_some() => {
+                return Err(table::not_inferred(&plan, records));
+            }
+            None if self.revoking.is_some() || self.leaving => {
+                // Whoever gets them next reads them again.
+                self.queue.clear();
+                self.recount_sample();
+            }
+            None => {
+                tracing::info!(connector = %plan.name, records, "no record with fields yet, waiting for one");
+                self.table = Table::Absent { since: Some(now), records };
+            }
         }
         Ok(())
     }
@@ -544,6 +561,7 @@ impl Pipeline {
         let dead_letters = match &plan.on_bad_record {
             OnBadRecord::DeadLetter(sink) => Some(DeadLetterTable::new(
                 sink.clone(),
+                table.id.clone(),
                 plan.name.clone(),
                 &self.settings.run,
                 self.settings.clock.clone(),
@@ -551,6 +569,10 @@ impl Pipeline {
             OnBadRecord::Stop | OnBadRecord::Drop => None,
         };
         self.lane = Some(Box::new(Lane::new(decoder, table.writers, settings)));
+        if let Some(assigning) = &mut self.assigning {
+            // It was told to wait for a table, and now there is one to ask.
+            assigning.asked = false;
+        }
         self.tables = Some(Tables { anchor: table.committer, dead_letters });
         self.maintenance = table.maintenance;
         self.table = Table::Open;

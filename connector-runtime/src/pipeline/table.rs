@@ -15,11 +15,18 @@ use crate::source::SourceBatch;
 /// Records that a schema is inferred from, at most.
 pub(crate) const SAMPLE_RECORDS_MAX: usize = 1000;
 
-/// The columns for a new table: the declared ones, or those of a sample of records.
-pub(crate) fn schema_for_new(plan: &ConnectorPlan, sample: &[SourceBatch]) -> Result<TableSchema> {
+/// The columns for a new table: the declared ones, or those of a sample of records. `None` if no
+/// record of the sample has any.
+pub(crate) fn schema_for_new(
+    plan: &ConnectorPlan,
+    sample: &[SourceBatch],
+) -> Result<Option<TableSchema>> {
     let payload = match &plan.schema.columns {
         Some(columns) => for_new(columns),
-        None => Arc::new(infer(plan, sample)?),
+        None => match infer(plan, sample) {
+            Some(inferred) => Arc::new(inferred),
+            None => return Ok(None),
+        },
     };
     let rescue = plan.schema.on_unknown_field == OnUnknownField::Rescue;
     let columns = table_schema(&payload, &plan.schema.kafka_fields, rescue);
@@ -31,23 +38,25 @@ pub(crate) fn schema_for_new(plan: &ConnectorPlan, sample: &[SourceBatch]) -> Re
             )));
         }
     }
-    Ok(TableSchema { columns, partition_columns })
+    Ok(Some(TableSchema { columns, partition_columns }))
 }
 
-fn infer(plan: &ConnectorPlan, sample: &[SourceBatch]) -> Result<Schema> {
+fn infer(plan: &ConnectorPlan, sample: &[SourceBatch]) -> Option<Schema> {
     let values: Vec<&[u8]> = sample
         .iter()
         .flat_map(|batch| (0..batch.records.len()).filter_map(|record| batch.records.value(record)))
         .take(SAMPLE_RECORDS_MAX)
         .collect();
-    plan.decoder.infer(&values).ok_or_else(|| {
-        Error::user(format!(
-            "no columns can be inferred from the first {} records: none is a {} object with fields; \
-             declare `schema.columns`, or create the table first",
-            values.len(),
-            plan.decoder.format()
-        ))
-    })
+    plan.decoder.infer(&values)
+}
+
+/// What to say if the first records have no columns.
+pub(crate) fn not_inferred(plan: &ConnectorPlan, records: usize) -> Error {
+    Error::user(format!(
+        "no columns can be inferred from the first {records} records: none is a {} object with fields; \
+         declare `schema.columns`, or create the table first",
+        plan.decoder.format()
+    ))
 }
 
 /// What the decoder is to fill in a table with these columns. Checks that declared columns are the table's.

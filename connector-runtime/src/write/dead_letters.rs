@@ -165,6 +165,13 @@ fn headers(records: &RawRecords, at: &[u32]) -> Result<ListArray> {
 /// The same rows under the columns of a table that is there already: a column of its own is null.
 pub fn fitted(batch: &TableBatch, table: &SchemaRef) -> Result<TableBatch> {
     let rows = batch.rows();
+    if let Some(lost) = columns().fields().iter().find(|f| table.index_of(f.name()).is_err()) {
+        return Err(Error::user(format!(
+            "the dead-letter table has no column `{}`, so dead letters cannot be kept in it; \
+             choose another `dead_letters.location`",
+            lost.name()
+        )));
+    }
     let column = |field: &Arc<Field>| match rows.column_by_name(field.name()) {
         Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
         None if field.is_nullable() => Ok(new_null_array(field.data_type(), rows.num_rows())),

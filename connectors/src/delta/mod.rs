@@ -62,7 +62,9 @@ impl SinkFactory for DeltaFactory {
 pub fn sink_on(store: Store, settings: TableSettings) -> Arc<dyn Sink> {
     // A relative path means another place in another folder: messages name the place.
     let location = match store.url.to_file_path() {
-        Ok(path) if settings.location.split_once("://").is_none() => path.display().to_string(),
+        Ok(path) if settings.location.split_once("://").is_none() => {
+            path.display().to_string().trim_end_matches('/').to_owned()
+        }
         _ => settings.location.clone(),
     };
     Arc::new(DeltaSink { store, settings, location })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::io;
-use std::path::Path as FilePath;
+use std::path::{Component, Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,9 +136,23 @@ fn local(
     let shown = path.display();
     let path =
         std::path::absolute(path).map_err(|e| refused(format!("`{shown}` is no path: {e}")))?;
-    let url =
-        Url::from_directory_path(&path).map_err(|()| refused(format!("`{shown}` is no path")))?;
+    let url = Url::from_directory_path(without_parents(&path))
+        .map_err(|()| refused(format!("`{shown}` is no path")))?;
+    Path::from_url_path(url.path())
+        .map_err(|e| refused(format!("`{shown}` cannot be used as a location: {e}")))?;
     Ok(Store { objects: Arc::new(LocalFileSystem::new()), url, deadline: DEADLINE })
+}
+
+/// The same path without `..`, which object stores do not have.
+fn without_parents(path: &FilePath) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => _ = plain.pop(),
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 fn s3(location: &str, options: &BTreeMap<String, Secret<String>>) -> Result<Store, SettingError> {
@@ -246,5 +260,12 @@ mod tests {
             let ours = store_error("doing", error);
             assert_eq!((ours.fault(), ours.retry()), (fault, Retry::AfterBackoff), "{said}");
         }
+    }
+
+    #[test]
+    fn a_path_through_a_parent_is_the_place_that_it_means() {
+        let store = store_at("/lake/../data/./clicks", &BTreeMap::new()).unwrap();
+        assert_eq!(store.url.path(), "/data/clicks/");
+        assert_eq!(store.object("x").to_string(), "data/clicks/x");
     }
 }

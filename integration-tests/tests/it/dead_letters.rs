@@ -282,3 +282,38 @@ fn after_a_reset_back_what_is_rejected_is_kept_again() {
     assert_eq!(reader::seen(&connector.location), twice([places[0], places[2]]));
     assert_eq!(reader::seen(&connector.dead_letters()), twice([places[1], places[3]]));
 }
+
+#[test]
+fn dead_letters_are_never_put_into_the_connector_s_own_table() {
+    let case = case!();
+    let topic = case.topic(2);
+    produce_raw(&topic, &[good(0), bad(1)]);
+    let mut connector = connector(&case, &topic);
+    let link = case.folder.join("link");
+    std::os::unix::fs::symlink(connector.location.folder(), &link).unwrap();
+    connector.top = vec![format!("dead_letters: {{location: {}}}", link.display())];
+    let ended = run_until_end(&case, &connector.write(&case)).start().wait(PATIENCE);
+    ended.assert_code(1);
+    assert!(ended.stderr.contains("is the connector's own table"), "{}", ended.stderr);
+    assert_eq!(reader::rows(&connector.location), 0);
+}
+
+#[test]
+fn a_first_record_without_fields_is_waited_out_and_kept() {
+    let case = case!();
+    let topic = case.topic(1);
+    let one = |record: RawRecord| produce_raw(&topic, &[RawRecord { partition: 0, ..record }]);
+    let mut places = one(bad(0));
+    let mut connector = connector(&case, &topic);
+    connector.columns = None;
+    let worker = run(&case, &connector.write(&case)).start();
+    eventually(PATIENCE, "it waits for a record with fields", || {
+        worker.stderr().contains("no record with fields yet").then_some(())
+    });
+    places.extend(one(good(1)));
+    eventually(PATIENCE, "the row", || (reader::rows(&connector.location) == 1).then_some(()));
+    worker.signal(Signal::Term);
+    worker.wait(PATIENCE).assert_code(0);
+    assert_places(&connector.location, &topic, &places[1..]);
+    assert_places(&connector.dead_letters(), &topic, &places[..1]);
+}
