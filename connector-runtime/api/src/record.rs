@@ -72,6 +72,7 @@ impl RawRecords {
     }
 
     /// The value of a record, or `None` for a tombstone. Panics if `record` is out of bounds.
+    #[inline]
     pub fn value(&self, record: usize) -> Option<&[u8]> {
         (!self.tombstones[record]).then(|| &self.values[self.value_span(record)])
     }
@@ -113,6 +114,7 @@ impl RawRecords {
         &self.timestamps_ms
     }
 
+    #[inline]
     fn value_span(&self, record: usize) -> std::ops::Range<usize> {
         let start = if record == 0 { 0 } else { self.value_ends[record - 1] };
         start as usize..self.value_ends[record] as usize

@@ -19,7 +19,7 @@ use connector_api::Error;
 use connector_api::decoder::EpochUnit;
 
 use super::path::Labels;
-use super::scan::Key;
+use super::scan::{Chunk, Key};
 use super::time::Zone;
 
 /// A field with this metadata holds any JSON value as text: see [`JSON_TEXT_VALUE`].
@@ -32,9 +32,6 @@ pub const JSON_TEXT_VALUE: &str = "true";
 
 /// Objects with more fields than this look names up by hash; below, comparing is faster.
 const COMPARED_FIELDS_MAX: usize = 16;
-
-/// Texts up to this length are copied by [`Bytes::push_short`].
-pub(super) const SHORT: usize = 16;
 
 /// One column, at any depth.
 pub(super) struct Column {
@@ -401,7 +398,7 @@ impl Ends {
     }
 
     fn take(&mut self) -> OffsetBuffer<i32> {
-        let mut next = Vec::with_capacity(self.0.len());
+        let mut next = next_buffer(&self.0);
         next.push(0);
         OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(&mut self.0, next)))
     }
@@ -424,7 +421,7 @@ impl Bytes {
     /// Adds the first `len` bytes as a value. Copying a fixed number of bytes and cutting off those that
     /// do not belong to it is several times as fast as a call of `memcpy` for a few bytes.
     #[inline]
-    pub(super) fn push_short(&mut self, bytes: &[u8; SHORT], len: usize) {
+    pub(super) fn push_short(&mut self, bytes: &Chunk, len: usize) {
         let start = self.data.len();
         self.data.extend_from_slice(bytes);
         self.data.truncate(start + len);
@@ -461,7 +458,7 @@ impl Bytes {
     }
 
     fn take(&mut self) -> (OffsetBuffer<i32>, Buffer) {
-        let next = Vec::with_capacity(self.data.len());
+        let next = next_buffer(&self.data);
         (self.ends.take(), Buffer::from_vec(std::mem::replace(&mut self.data, next)))
     }
 
@@ -474,12 +471,18 @@ impl Bytes {
     }
 }
 
+/// Room for as much as was there, and for a bit more: a batch with a few values more than the last
+/// one would otherwise copy them all when it is almost done.
+fn next_buffer<T>(values: &[T]) -> Vec<T> {
+    Vec::with_capacity(values.len() + values.len() / 8)
+}
+
 fn primitive<T: ArrowPrimitiveType>(
     values: &mut Vec<T::Native>,
     nulls: Option<NullBuffer>,
     data_type: &DataType,
 ) -> Result<ArrayRef, ArrowError> {
-    let next = Vec::with_capacity(values.len());
+    let next = next_buffer(values);
     let array = PrimitiveArray::<T>::try_new(std::mem::replace(values, next).into(), nulls)?;
     Ok(Arc::new(array.with_data_type(data_type.clone())))
 }

@@ -5,6 +5,7 @@
 //! records are rare, so the text is written anew without the earlier members and read again.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::flaw::Flaw;
 use super::scan::Cursor;
@@ -16,6 +17,7 @@ pub(super) fn without_duplicates(input: &[u8]) -> Option<Vec<u8>> {
     let mut rewrite = Rewrite {
         cursor: Cursor::starting_at(input, 0),
         output: Vec::with_capacity(input.len()),
+        names: Vec::new(),
         found: false,
     };
     rewrite.cursor.skip_whitespace();
@@ -24,10 +26,22 @@ pub(super) fn without_duplicates(input: &[u8]) -> Option<Vec<u8>> {
     (complete && rewrite.found).then_some(rewrite.output)
 }
 
+/// Objects with more members than this look for equal names by hash; below, comparing is faster.
+const COMPARED_MEMBERS_MAX: usize = 16;
+
 struct Rewrite<'a> {
     cursor: Cursor<'a>,
     output: Vec<u8>,
+    /// The names in the objects that are open, without their escapes.
+    names: Vec<u8>,
     found: bool,
+}
+
+struct Member {
+    /// Where its name stands in [`Rewrite::names`].
+    name: Range<usize>,
+    /// Where it stands in the output, with a comma behind it.
+    text: Range<usize>,
 }
 
 impl Rewrite<'_> {
@@ -59,28 +73,25 @@ impl Rewrite<'_> {
     }
 
     fn object(&mut self) -> Result<(), Flaw> {
-        let start = self.output.len();
-        // Where each member stands in the output, each with a comma behind it.
+        let (start, names_start) = (self.output.len(), self.names.len());
         let mut members = Vec::new();
-        let mut last_by_name: HashMap<Vec<u8>, usize> = HashMap::new();
         self.output.push(b'{');
         let mut more = self.cursor.enter(b'}');
         while more {
-            let (name_at, member_start) = (self.cursor.at(), self.output.len());
-            let name = self.cursor.name()?;
-            last_by_name.insert(self.cursor.text(name).to_vec(), members.len());
+            let (name_at, text_start) = (self.cursor.at(), self.output.len());
+            let (name_start, name) = (self.names.len(), self.cursor.name()?);
+            self.names.extend_from_slice(self.cursor.text(name));
+            let name = name_start..self.names.len();
             self.copy_from(name_at);
             self.value()?;
             self.output.push(b',');
-            members.push(member_start..self.output.len());
+            members.push(Member { name, text: text_start..self.output.len() });
             more = self.cursor.more(b'}')?;
         }
-        if last_by_name.len() < members.len() {
+        if let Some(kept) = self.kept(&members) {
             self.found = true;
             let written = self.output.split_off(start + 1);
-            let mut kept: Vec<usize> = last_by_name.into_values().collect();
-            kept.sort_unstable();
-            for member in kept.into_iter().map(|index| &members[index]) {
+            for member in kept.into_iter().map(|index| &members[index].text) {
                 let member = member.start - start - 1..member.end - start - 1;
                 self.output.extend_from_slice(&written[member]);
             }
@@ -89,7 +100,28 @@ impl Rewrite<'_> {
             self.output.pop();
         }
         self.output.push(b'}');
+        self.names.truncate(names_start);
         Ok(())
+    }
+
+    /// The members that no later one replaces, or `None` if those are all of them. A record with a
+    /// flaw comes by here, so that this must not cost more than the record did.
+    fn kept(&self, members: &[Member]) -> Option<Vec<usize>> {
+        let name = |member: &Member| &self.names[member.name.clone()];
+        if members.len() <= COMPARED_MEMBERS_MAX {
+            let is_last = |index: &usize| {
+                let (member, later) = (name(&members[*index]), &members[*index + 1..]);
+                later.iter().all(|later| name(later) != member)
+            };
+            let all = (0..members.len()).all(|index| is_last(&index));
+            return (!all).then(|| (0..members.len()).filter(is_last).collect());
+        }
+        let last_by_name: HashMap<&[u8], usize> =
+            members.iter().enumerate().map(|(index, member)| (name(member), index)).collect();
+        let all = last_by_name.len() == members.len();
+        let mut kept: Vec<usize> = last_by_name.into_values().collect();
+        kept.sort_unstable();
+        (!all).then_some(kept)
     }
 
     fn copy_from(&mut self, start: usize) {

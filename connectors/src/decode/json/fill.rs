@@ -218,11 +218,12 @@ impl Filler<'_> {
 
     #[inline]
     fn string(&mut self, values: &mut Bytes) -> Result<(), Flaw> {
-        let text = self.cursor.string()?;
-        match self.cursor.short_text(text) {
-            Some((bytes, len)) => values.push_short(bytes, len),
-            None => values.push(self.cursor.text(text)),
+        if let Some((chunk, len)) = self.cursor.short_string() {
+            values.push_short(chunk, len);
+            return Ok(());
         }
+        let text = self.cursor.string()?;
+        values.push(self.cursor.text(text));
         Ok(())
     }
 

@@ -99,12 +99,17 @@ impl Rescued {
     }
 
     /// Ends the current record. Fails, and leaves the record open, if two entries have one path.
+    #[inline]
     pub(super) fn end_record(&mut self) -> Result<(), Flaw> {
         if self.entries.is_empty() {
             self.texts.end_value();
             self.validity.append_null();
             return Ok(());
         }
+        self.end_entries()
+    }
+
+    fn end_entries(&mut self) -> Result<(), Flaw> {
         if self.has_twin_paths() {
             return Err(Flaw::new(Why::DuplicateName, 0));
         }

@@ -107,7 +107,7 @@ impl<'a> Cursor<'a> {
     /// Reads `key` if just its bytes come next.
     #[inline]
     pub(super) fn take_key(&mut self, key: &Key) -> bool {
-        let found = key.starts(self.input.get(self.at..).unwrap_or_default());
+        let found = key.stands_at(self.input, self.at);
         if found {
             self.at += key.text.len();
             self.skip_whitespace();
@@ -142,15 +142,18 @@ impl<'a> Cursor<'a> {
         self.string_with_escapes(start, end)
     }
 
-    /// The text of a short string together with the bytes behind it, if there are enough.
+    /// Reads a string, at its opening quote, if it is shorter than a [`Chunk`] and has no escapes.
+    /// Returns it together with the bytes behind it.
     #[inline]
-    pub(super) fn short_text<const N: usize>(&self, text: StringText) -> Option<(&[u8; N], usize)> {
-        match text {
-            StringText::Plain { start, end } if end - start <= N => {
-                Some((self.input.get(start..)?.first_chunk()?, end - start))
-            }
-            _ => None,
+    pub(super) fn short_string(&mut self) -> Option<(&'a Chunk, usize)> {
+        let start = self.at + 1;
+        let chunk = self.input.get(start..)?.first_chunk()?;
+        let end = plain_start(chunk);
+        if chunk.get(end) != Some(&b'"') {
+            return None;
         }
+        self.at = start + end + 1;
+        Some((chunk, end))
     }
 
     #[inline]
@@ -228,8 +231,9 @@ impl<'a> Cursor<'a> {
         if digits.len() == 4 { Ok(unit) } else { Err(Flaw::new(Why::MalformedEscape, at)) }
     }
 
-    /// Reads a number, at its first byte.
-    #[inline]
+    /// Reads a number, at its first byte. Always inlined: to hand a [`Number`] over through memory
+    /// takes longer than to read it.
+    #[inline(always)]
     pub(super) fn number(&mut self) -> Result<Number, Flaw> {
         let start = self.at;
         let negative = self.peek() == b'-';
@@ -260,18 +264,19 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads digits behind those in `mantissa`. Wraps around if they are too many, which the count tells.
-    #[inline]
+    #[inline(always)]
     fn digits(&mut self, mut mantissa: u64) -> (u64, usize) {
-        let start = self.at;
-        for byte in self.input.get(start..).unwrap_or_default() {
+        let mut count = 0;
+        for byte in self.input.get(self.at..).unwrap_or_default() {
             let digit = byte.wrapping_sub(b'0');
             if digit > 9 {
                 break;
             }
             mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
-            self.at += 1;
+            count += 1;
         }
-        (mantissa, self.at - start)
+        self.at += count;
+        (mantissa, count)
     }
 
     #[cold]
@@ -293,11 +298,11 @@ impl<'a> Cursor<'a> {
 
     /// Reads `true`, `false` or `null`.
     #[inline]
-    pub(super) fn literal(&mut self, literal: &'static [u8]) -> Result<(), Flaw> {
-        if !self.input[self.at..].starts_with(literal) {
+    pub(super) fn literal<const N: usize>(&mut self, literal: &[u8; N]) -> Result<(), Flaw> {
+        if self.input.get(self.at..).and_then(|rest| rest.first_chunk()) != Some(literal) {
             return self.flaw(Why::ExpectedValue);
         }
-        self.at += literal.len();
+        self.at += N;
         Ok(())
     }
 
@@ -305,7 +310,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn skip(&mut self, depth: usize) -> Result<(), Flaw> {
         match self.peek() {
             b'"' => self.string().map(drop),
-            b'-' | b'0'..=b'9' => self.number().map(drop),
+            b'-' | b'0'..=b'9' => self.skip_number(),
             b't' => self.literal(b"true"),
             b'f' => self.literal(b"false"),
             b'n' => self.literal(b"null"),
@@ -314,6 +319,11 @@ impl<'a> Cursor<'a> {
             b'[' => self.skip_members(b']', depth + 1),
             _ => self.flaw(Why::ExpectedValue),
         }
+    }
+
+    #[inline(never)]
+    fn skip_number(&mut self) -> Result<(), Flaw> {
+        self.number().map(drop)
     }
 
     fn skip_members(&mut self, close: u8, depth: usize) -> Result<(), Flaw> {
@@ -364,12 +374,19 @@ impl Key {
     }
 
     #[inline]
-    fn starts(&self, input: &[u8]) -> bool {
-        match input.first_chunk() {
-            Some(head) if u128::from_le_bytes(*head) & self.head_mask != self.head => false,
-            Some(_) if self.text.len() <= Self::HEAD => true,
-            _ => input.starts_with(&self.text),
-        }
+    fn stands_at(&self, input: &[u8], at: usize) -> bool {
+        let rest = input.get(at..).unwrap_or_default();
+        let head = match (rest.first_chunk(), input.last_chunk()) {
+            (Some(head), _) => u128::from_le_bytes(*head),
+            // Near the end: its last bytes, with zeros behind them, which no key has.
+            (None, Some(tail)) => {
+                let bits_before = 8 * (Self::HEAD - rest.len()) as u32;
+                u128::from_le_bytes(*tail).checked_shr(bits_before).unwrap_or(0)
+            }
+            (None, None) => return rest.starts_with(&self.text),
+        };
+        head & self.head_mask == self.head
+            && (self.text.len() <= Self::HEAD || rest.starts_with(&self.text))
     }
 }
 
@@ -381,31 +398,51 @@ pub(super) fn check_grammar(input: &[u8]) -> Result<(), Flaw> {
     cursor.end()
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+/// As many bytes of a string as are looked at in one step.
+pub(super) type Chunk = [u8; 16];
 
 /// Index of the first quote, backslash or control character at or behind `at`, or the length.
-///
-/// Looks at eight bytes in one step: subtracting 1 from a byte that is 0 borrows into its high bit.
-/// A borrow may also mark a byte above a true hit, never one below, so the lowest mark is right.
 #[inline]
 fn end_of_plain(input: &[u8], mut at: usize) -> usize {
-    while let Some(eight) = input.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let bytes = u64::from_le_bytes(*eight);
-        let quotes = bytes ^ (ONES * b'"' as u64);
-        let backslashes = bytes ^ (ONES * b'\\' as u64);
-        let marks = (quotes.wrapping_sub(ONES) & !quotes)
-            | (backslashes.wrapping_sub(ONES) & !backslashes)
-            | (bytes.wrapping_sub(ONES * 0x20) & !bytes);
-        let marks = marks & HIGH_BITS;
-        if marks != 0 {
-            return at + marks.trailing_zeros() as usize / 8;
+    while let Some(chunk) = input.get(at..).and_then(|rest| rest.first_chunk()) {
+        let end = plain_start(chunk);
+        at += end;
+        if end < chunk.len() {
+            return at;
         }
-        at += 8;
     }
     let special = |&byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
     let rest = input.get(at..).unwrap_or_default();
     rest.iter().position(special).map_or(input.len(), |index| at + index)
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// How many bytes there are in front of the first quote, backslash or control character.
+#[inline]
+fn plain_start(chunk: &Chunk) -> usize {
+    let bytes = u128::from_le_bytes(*chunk);
+    let low = special_bytes(bytes as u64);
+    if low != 0 {
+        return low.trailing_zeros() as usize / 8;
+    }
+    let high = special_bytes((bytes >> 64) as u64);
+    8 + high.trailing_zeros() as usize / 8
+}
+
+/// Marks the high bits of quotes, backslashes and control characters.
+///
+/// Subtracting 1 from a byte that is 0 borrows into its high bit. A borrow may also mark a byte above
+/// a true hit, never one below, so the lowest mark is right.
+#[inline]
+fn special_bytes(bytes: u64) -> u64 {
+    let quotes = bytes ^ (ONES * b'"' as u64);
+    let backslashes = bytes ^ (ONES * b'\\' as u64);
+    let marks = (quotes.wrapping_sub(ONES) & !quotes)
+        | (backslashes.wrapping_sub(ONES) & !backslashes)
+        | (bytes.wrapping_sub(ONES * 0x20) & !bytes);
+    marks & HIGH_BITS
 }
 
 /// Writes text as a JSON string has it inside of its quotes.

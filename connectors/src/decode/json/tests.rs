@@ -548,6 +548,29 @@ fn a_unit_is_for_all_timestamps_in_its_column() {
 }
 
 #[test]
+fn each_byte_of_a_timestamp_is_looked_at() {
+    let text = b"2026-11-22T01:02:03.123456Z";
+    for at in 0..text.len() {
+        for byte in 0..=u8::MAX {
+            let mut other = text.to_vec();
+            other[at] = byte;
+            let may = match text[at] {
+                b'0'..=b'9' => byte.is_ascii_digit(),
+                b'T' => b"Tt ".contains(&byte),
+                b'.' => b".,".contains(&byte),
+                b'Z' => b"Zz".contains(&byte) || byte.is_ascii_digit(),
+                separator => byte == separator,
+            };
+            // Another digit may make a day that does not exist.
+            if !byte.is_ascii_digit() || at > 18 {
+                let found = time::micros(&other, time::Zone::Utc);
+                assert_eq!(found.is_some(), may, "{}", String::from_utf8_lossy(&other));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_zone_does_not_fit_a_timestamp_without_zone() {
     check_value(ntz(), r#""2026-11-22T01:02:03.5""#, r#""2026-11-22T01:02:03.500""#);
     check_value(ntz(), r#""2026-11-22T01:02:03Z""#, "invalid_time c");
@@ -665,6 +688,11 @@ fn of_a_name_that_occurs_twice_the_last_one_counts_and_the_first_leaves_nothing(
         r#"{"a":3,"s":{"x":4}}"#,
         None,
     );
+    // Many members, of which the first one and one in the middle are replaced.
+    let many: Vec<String> = (0..40).map(|i| format!(r#""u{i}":{i}"#)).collect();
+    let input = format!(r#"{{"a":1,{},"u7":70,"a":2}}"#, many.join(","));
+    let rescued = format!(r#"{{{},"u7":70}}"#, many.join(",").replace(r#""u7":7,"#, ""));
+    check_rescue(columns(), &input, r#"{"a":2}"#, Some(&rescued));
     // What is rescued stands as in the record, unless that has to be read again.
     let unknown = r#"{"v":1,"v":{"w":[{"x":1,"x":2}],"w":[{"x":3,"x":4}]}}"#;
     let rescued = format!(r#"{{"u":{unknown}}}"#);
@@ -869,6 +897,39 @@ fn bytes_that_are_not_utf_8_reject_the_record_wherever_they_stand() {
         ] {
             check_record([before.as_bytes(), bytes, after.as_bytes()].concat(), "invalid_utf8");
         }
+    }
+}
+
+#[test]
+fn a_byte_that_is_not_utf_8_is_seen_wherever_it_stands() {
+    for len in 1..70 {
+        for at in 0..len {
+            let mut text = vec![b'a'; len];
+            text[at] = 0x80;
+            let input = [b"{\"u\":\"", &text[..], b"\"}"].concat();
+            assert_eq!(outcome(vec![], Ignore, &input), "invalid_utf8");
+            check_record(text, "invalid_utf8");
+        }
+    }
+}
+
+#[test]
+fn a_name_at_the_end_of_a_record_is_compared_to_its_last_byte() {
+    let columns = || vec![optional("ab", Int64), optional("a name of some length", Int64)];
+    for (input, expected) in [
+        (r#"{"ab":1}"#, r#"{"ab":1}"#),
+        (r#"{"ab":12345678901}"#, r#"{"ab":12345678901}"#),
+        (r#"{"ax":1}"#, "unknown_field ax"),
+        (r#"{"ab":"#, "json_syntax"),
+        (r#"{"ab""#, "json_syntax"),
+        (r#"{"x":1,"ab":1234567890,"#, "json_syntax"),
+        (r#"{"ab"#, "json_syntax"),
+        (r#"{"ab":1,"a name of some length":2}"#, r#"{"ab":1,"a name of some length":2}"#),
+        (r#"{"ab":1,"a name of some lengtH":2}"#, "unknown_field a name of some lengtH"),
+        (r#"{"ab":1,"a name of some length"#, "json_syntax"),
+        (r#"{"ab":1,"a name of some length":"#, "json_syntax"),
+    ] {
+        check(columns(), Reject, input, expected);
     }
 }
 

@@ -35,34 +35,30 @@ pub(super) enum Zone {
 /// Microseconds since 1970-01-01T00:00:00.
 #[inline]
 pub(super) fn micros(text: &[u8], zone: Zone) -> Option<i64> {
-    let (date, rest) = match text.split_first_chunk::<10>() {
-        Some((date, rest)) if date[4] == b'-' => (date, rest),
-        _ => return micros(&with_separators(text)?, zone),
+    micros_of_full(text, zone).or_else(|| micros_of_full(&in_full(text)?, zone))
+}
+
+/// The same for the spelling with all separators and seconds.
+#[inline]
+fn micros_of_full(text: &[u8], zone: Zone) -> Option<i64> {
+    let (date, rest) = text.split_first_chunk()?;
+    let (&[b'T' | b't' | b' ', ref time @ ..], rest) = rest.split_first_chunk::<9>()? else {
+        return None;
     };
     let days = i64::from(days_of(date)?);
-    let (separator, rest) = rest.split_first()?;
-    if !matches!(separator, b'T' | b't' | b' ') {
-        return None;
-    }
-    let (&[h1, h2, b':', m1, m2], mut rest) = rest.split_first_chunk::<5>()? else { return None };
-    let (hour, minute) = (two_digits(h1, h2)?, two_digits(m1, m2)?);
-    let mut second = 0;
-    let mut micros = 0;
-    if let Some((&[b':', s1, s2], behind)) = rest.split_first_chunk::<3>() {
-        second = two_digits(s1, s2)?;
-        (micros, rest) = fraction(behind)?;
-    }
+    let [hour, minute, second] = three_pairs(time, b':')?;
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
+    let (micros, rest) = fraction(rest)?;
     let offset_minutes = match (zone, rest) {
         (_, []) | (Zone::Utc, [b'Z' | b'z']) => 0,
         (Zone::Utc, [b' ', offset @ ..]) => offset_minutes(offset)?,
         (Zone::Utc, offset) => offset_minutes(offset)?,
         (Zone::None, _) => return None,
     };
-    let minutes = (days * 24 + i64::from(hour)) * 60 + i64::from(minute) - offset_minutes;
-    Some((minutes * 60 + i64::from(second)) * 1_000_000 + micros)
+    let seconds = ((days * 24 + i64::from(hour)) * 60 + i64::from(minute)) * 60 + i64::from(second);
+    Some((seconds - offset_minutes * 60) * 1_000_000 + micros)
 }
 
 /// Days since 1970-01-01.
@@ -73,27 +69,49 @@ pub(super) fn days(text: &[u8]) -> Option<i32> {
     }
 }
 
-/// The spelling with separators of a date and time without them.
+/// A spelling without separators, or without seconds, in full. Whether there are digits is not looked at.
 #[cold]
-fn with_separators(text: &[u8]) -> Option<Vec<u8>> {
-    let (date, rest) = text.split_first_chunk()?;
-    let (separator, rest) = rest.split_first()?;
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (time, rest) = rest.split_at(digits);
-    if !matches!(digits, 4 | 6) || rest.starts_with(b":") {
-        return None;
-    }
-    let mut separated = date_with_separators(date).to_vec();
-    for (index, pair) in time.chunks(2).enumerate() {
-        separated.push(if index == 0 { *separator } else { b':' });
-        separated.extend_from_slice(pair);
-    }
-    separated.extend_from_slice(rest);
-    Some(separated)
+fn in_full(text: &[u8]) -> Option<Vec<u8>> {
+    let separated = text.get(4) == Some(&b'-');
+    let (date, time) = match separated {
+        true => text.split_first_chunk().map(|(date, time)| (*date, time))?,
+        false => text.split_first_chunk().map(|(date, time)| (date_with_separators(date), time))?,
+    };
+    let (time, rest) = match (separated, time) {
+        (false, &[t, h1, h2, m1, m2, s1 @ b'0'..=b'9', s2, ref rest @ ..]) => {
+            ([t, h1, h2, b':', m1, m2, b':', s1, s2], rest)
+        }
+        // Behind a minute there are neither seconds, which would be in the wrong form, nor its parts.
+        (true, [_, _, _, b':', _, _, b':' | b'.' | b',', ..])
+        | (false, [_, _, _, _, _, b':' | b'.' | b',', ..]) => return None,
+        (true, &[t, h1, h2, b':', m1, m2, ref rest @ ..])
+        | (false, &[t, h1, h2, m1, m2, ref rest @ ..]) => {
+            ([t, h1, h2, b':', m1, m2, b':', b'0', b'0'], rest)
+        }
+        _ => return None,
+    };
+    Some([&date[..], &time, rest].concat())
 }
 
 fn date_with_separators(&[y1, y2, y3, y4, m1, m2, d1, d2]: &[u8; 8]) -> [u8; 10] {
     [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2]
+}
+
+/// The numbers in `12:34:56`, all in one step.
+#[inline]
+fn three_pairs(text: &[u8; 8], separator: u8) -> Option<[u32; 3]> {
+    let pattern = u64::from_le_bytes([b'0', b'0', separator, b'0', b'0', separator, b'0', b'0']);
+    // Digits become their values, and separators 0; all else is above these.
+    let values = u64::from_le_bytes(*text) ^ pattern;
+    // What must be added to the highest value that is allowed to get to 0x7f.
+    const ROOM: u64 = u64::from_le_bytes([0x76, 0x76, 0x7f, 0x76, 0x76, 0x7f, 0x76, 0x76]);
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    if (values | values.wrapping_add(ROOM)) & HIGH_BITS != 0 {
+        return None;
+    }
+    // Each tens digit is one byte below its ones digit.
+    let [first, _, _, second, _, _, third, _] = (values * 10 + (values >> 8)).to_le_bytes();
+    Some([first, second, third].map(u32::from))
 }
 
 #[inline]
@@ -103,10 +121,9 @@ fn two_digits(tens: u8, ones: u8) -> Option<u32> {
 }
 
 #[inline]
-fn days_of(date: &[u8; 10]) -> Option<i32> {
-    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date else { return None };
-    let year = two_digits(y1, y2)? * 100 + two_digits(y3, y4)?;
-    let (month, day) = (two_digits(m1, m2)?, two_digits(d1, d2)?);
+fn days_of(&[y1, y2, ref rest @ ..]: &[u8; 10]) -> Option<i32> {
+    let [year_of_century, month, day] = three_pairs(rest, b'-')?;
+    let year = two_digits(y1, y2)? * 100 + year_of_century;
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let days_in_month = match month {
         2 => 28 + u32::from(leap),
@@ -129,16 +146,21 @@ fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
     century * 146_097 / 4 + year_of_century * 1_461 / 4 + day_of_year - 719_468
 }
 
-/// What a digit of a fraction of a second is worth in microseconds, by its place.
-const MICROS_BY_PLACE: [i64; 6] = [100_000, 10_000, 1_000, 100, 10, 1];
-
 /// The microseconds of a fraction that may be there, and what follows it.
 #[inline]
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let Some((b'.' | b',', digits)) = text.split_first() else { return Some((0, text)) };
-    let (mut micros, mut count) = (0, 0);
+    if let Some((&[a, b, c, d, e, f], rest)) = digits.split_first_chunk()
+        && let Some([first, second, third]) = three_pairs(&[a, b, b':', c, d, b':', e, f], b':')
+    {
+        let below = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        return Some((i64::from((first * 100 + second) * 100 + third), &rest[below..]));
+    }
+    // Fewer than six digits.
+    let (mut micros, mut unit, mut count) = (0, 1_000_000, 0);
     while let Some(digit @ b'0'..=b'9') = digits.get(count) {
-        micros += i64::from(digit - b'0') * MICROS_BY_PLACE.get(count).unwrap_or(&0);
+        unit /= 10;
+        micros += i64::from(digit - b'0') * unit;
         count += 1;
     }
     (count > 0).then(|| (micros, &digits[count..]))

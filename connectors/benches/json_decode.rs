@@ -1,0 +1,218 @@
+//! What decoding JSON costs: our decoder against arrow-json, on the reference record of
+//! `docs/performance.md`, which also says how to read the figures.
+//!
+//! Work is the same for both: records of 152 bytes on average in batches of 8192, seven columns,
+//! and before anything is timed the results are compared. arrow-json gets its records as one text
+//! with a line for each, the form that it is fastest with; records that are bad on purpose are for
+//! our decoder alone, since arrow-json stops at the first one.
+//!
+//! What is measured is CPU time, and the least of several rounds in turns, which a busy machine
+//! disturbs less than the wall clock that the usual harnesses read.
+
+#![allow(clippy::panic, reason = "a benchmark: what it cannot do is its failure")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::json::ReaderBuilder;
+use arrow::json::reader::Decoder as ArrowDecoder;
+use connector_api::decoder::{DecodeRequest, Decoder, DecoderFactory, OnUnknownField};
+use connector_api::ids::{TopicId, TopicPartition};
+use connector_api::offsets::Offset;
+use connector_api::record::{RawRecords, RawRecordsBuilder};
+use connector_api::schema::{array_of, timestamp_type};
+use connectors::decode::JsonFactory;
+
+const RECORDS: usize = 500_000;
+const BATCH_RECORDS: usize = 8192;
+const SEED: u64 = 1;
+const ROUNDS: usize = 15;
+
+/// Knuth's multiplicative generator: the same records in every run, without a crate.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    fn one_of(&mut self, words: &[&'static str]) -> &'static str {
+        words[self.below(words.len() as u64) as usize]
+    }
+}
+
+/// One batch: as the source hands it over, and as lines.
+struct Batch {
+    records: RawRecords,
+    lines: Vec<u8>,
+}
+
+/// `{"id":1000077,"ts":"2026-11-22T00:00:00.845576Z","user":{"id":"u-159108","country":"US"},
+/// "event":"page_view","amount":221.50,"tags":["a","b"],"ok":false}`
+fn record(id: usize, random: &mut Random) -> String {
+    let micros = id as u64 * 10_988 + random.below(10_988);
+    let (second, fraction) = (micros / 1_000_000 % 86_400, micros % 1_000_000);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let user = 100_000 + random.below(100_000);
+    let country = random.one_of(&["US", "DE", "IN", "BR", "JP"]);
+    let event = random.one_of(&["page_view", "click", "purchase", "add_to_cart", "search"]);
+    let (whole, cents) = (random.below(1000), random.below(100));
+    let tags = random.one_of(&[r#""a","b""#, r#""a""#, r#""new","mobile""#, r#""a","b","c""#]);
+    let ok = random.below(2) == 0;
+    format!(
+        "{{\"id\":{id},\"ts\":\"2026-11-22T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z\",\
+         \"user\":{{\"id\":\"u-{user}\",\"country\":\"{country}\"}},\"event\":\"{event}\",\
+         \"amount\":{whole}.{cents:02},\"tags\":[{tags}],\"ok\":{ok}}}",
+        id = 1_000_000 + id,
+    )
+}
+
+/// The ways in which records are bad: cut off, a comma too many, a string for a number.
+fn spoilt(record: &str, number: usize) -> String {
+    match number % 3 {
+        0 => record[..record.len() / 2].to_owned(),
+        1 => record.replace("],\"ok\"", ",],\"ok\""),
+        _ => record.replace("\"id\":1", "\"id\":\"1\",\"was\":1"),
+    }
+}
+
+/// The records, of which about `bad_percent` in a hundred are spoilt.
+fn batches(bad_percent: u64) -> Vec<Batch> {
+    let (mut random, mut lots) = (Random(SEED), Random(SEED + 1));
+    let topic_partition =
+        TopicPartition { topic: "w1".into(), topic_id: TopicId::Unavailable, partition: 0 };
+    let start = Offset::new(0).unwrap_or_else(|| unreachable!("0 is an offset"));
+    let mut builder = RawRecordsBuilder::new(topic_partition, start);
+    let (mut batches, mut lines, mut bad) = (Vec::new(), Vec::new(), 0);
+    for id in 0..RECORDS {
+        let mut text = record(id, &mut random);
+        if lots.below(100) < bad_percent {
+            text = spoilt(&text, bad);
+            bad += 1;
+        }
+        builder.push(builder.next(), 0, Some(text.as_bytes()));
+        lines.extend_from_slice(text.as_bytes());
+        lines.push(b'\n');
+        if builder.len() == BATCH_RECORDS || id + 1 == RECORDS {
+            batches.push(Batch { records: builder.take(), lines: std::mem::take(&mut lines) });
+        }
+    }
+    batches
+}
+
+fn columns() -> SchemaRef {
+    let user =
+        vec![Field::new("id", DataType::Utf8, true), Field::new("country", DataType::Utf8, true)];
+    Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("ts", timestamp_type(), true),
+        Field::new("user", DataType::Struct(user.into()), true),
+        Field::new("event", DataType::Utf8, true),
+        Field::new("amount", DataType::Float64, true),
+        Field::new("tags", array_of(DataType::Utf8, true), true),
+        Field::new("ok", DataType::Boolean, true),
+    ]))
+}
+
+fn our_decoder() -> Box<dyn Decoder> {
+    let request = DecodeRequest { columns: columns(), on_unknown_field: OnUnknownField::Rescue };
+    JsonFactory.decoder(&request).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn arrow_decoder() -> ArrowDecoder {
+    let builder = ReaderBuilder::new(columns()).with_batch_size(BATCH_RECORDS);
+    builder.build_decoder().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Decodes everything, and returns how many records became rows. Its name is what a profiler looks for.
+#[inline(never)]
+fn with_alluvium(decoder: &mut dyn Decoder, batches: &[Batch]) -> usize {
+    batches.iter().map(|batch| black_box(decoder.decode(&batch.records)).rows().num_rows()).sum()
+}
+
+/// The same with arrow-json.
+#[inline(never)]
+fn with_arrow_json(decoder: &mut ArrowDecoder, batches: &[Batch]) -> usize {
+    let rows = |batch: &Batch| black_box(arrow_rows(decoder, batch)).num_rows();
+    batches.iter().map(rows).sum()
+}
+
+fn arrow_rows(decoder: &mut ArrowDecoder, batch: &Batch) -> RecordBatch {
+    // A decoder stops where its batch is full, which is in front of the last line break.
+    let decoded = decoder.decode(&batch.lines).and_then(|_| decoder.flush());
+    match decoded {
+        Ok(Some(rows)) => rows,
+        Ok(None) => panic!("arrow-json found no rows"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn compare(clean: &[Batch]) {
+    let (mut ours, mut arrow) = (our_decoder(), arrow_decoder());
+    for batch in clean {
+        let (ours, arrow) = (ours.decode(&batch.records), arrow_rows(&mut arrow, batch));
+        assert_eq!(ours.rows().columns()[..7], *arrow.columns());
+        assert_eq!(ours.rows().column(7).null_count(), arrow.num_rows());
+    }
+}
+
+/// A way to decode all records, and the least CPU time that it took.
+struct Contender<'a> {
+    name: &'static str,
+    decode: Box<dyn FnMut() -> usize + 'a>,
+    least: f64,
+}
+
+impl<'a> Contender<'a> {
+    fn new(name: &'static str, decode: impl FnMut() -> usize + 'a) -> Self {
+        Self { name, decode: Box::new(decode), least: f64::INFINITY }
+    }
+
+    fn run(&mut self) {
+        let start = cpu_time();
+        black_box((self.decode)());
+        self.least = self.least.min((cpu_time() - start).as_nanos() as f64 / RECORDS as f64);
+    }
+}
+
+/// How long this thread has been on a CPU. Linux tells it without a call that is `unsafe`.
+fn cpu_time() -> Duration {
+    // The kernel brings the figure up to date when the thread is scheduled.
+    std::thread::yield_now();
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or_else(|| panic!("the CPU time is in /proc on Linux only")))
+}
+
+fn main() {
+    // `cargo test --benches` only wants to know that it works.
+    let testing = std::env::args().any(|argument| argument == "--test");
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let (clean, spoilt) = (batches(0), batches(1));
+    let bytes: usize = clean.iter().map(|batch| batch.lines.len() - batch.records.len()).sum();
+    println!("{RECORDS} records of {} bytes, least CPU time of {ROUNDS} rounds", bytes / RECORDS);
+    compare(&clean);
+
+    let (mut ours, mut ours_spoilt, mut arrow) = (our_decoder(), our_decoder(), arrow_decoder());
+    let mut contenders = vec![
+        Contender::new("alluvium", || with_alluvium(ours.as_mut(), &clean)),
+        Contender::new("alluvium, 1 % bad", || with_alluvium(ours_spoilt.as_mut(), &spoilt)),
+        Contender::new("arrow-json", || with_arrow_json(&mut arrow, &clean)),
+    ];
+    if let Some(only) = only {
+        contenders.retain(|contender| contender.name == only);
+    }
+    // In turns, so that whatever else the machine does hits all of them.
+    for _ in 0..if testing { 1 } else { ROUNDS } {
+        contenders.iter_mut().for_each(Contender::run);
+    }
+    let first = contenders.first().map_or(f64::NAN, |contender| contender.least);
+    for Contender { name, least, .. } in &contenders {
+        println!("{name:20} {least:7.1} ns per record, {:5.2} x", least / first);
+    }
+}
