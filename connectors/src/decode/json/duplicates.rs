@@ -26,6 +26,11 @@ pub(super) fn without_duplicates(input: &[u8]) -> Option<Vec<u8>> {
     (complete && rewrite.found).then_some(rewrite.output)
 }
 
+/// True if a name occurs twice in an object of this valid JSON, at any depth.
+pub(super) fn has_duplicates(input: &[u8]) -> bool {
+    without_duplicates(input).is_some()
+}
+
 /// Objects with more members than this look for equal names by hash; below, comparing is faster.
 const COMPARED_MEMBERS_MAX: usize = 16;
 

@@ -11,6 +11,7 @@ use connector_api::decoder::OnUnknownField;
 
 use super::base64;
 use super::columns::{Bytes, Column, ListValues, MapValues, StructValues, Values};
+use super::duplicates::has_duplicates;
 use super::flaw::{Flaw, Why};
 use super::path::{Labels, Segment};
 use super::rescue::{Mark, Rescued};
@@ -150,7 +151,13 @@ impl Filler<'_> {
         self.path.truncate(depth);
         self.cursor.rewind(start);
         self.cursor.skip(depth)?;
-        self.rescue(start..self.cursor.at())?;
+        let value = start..self.cursor.at();
+        // What is wrong further inside may be in a value that a later one of its name replaces.
+        let inside = flaw.column != column.label;
+        if inside && has_duplicates(&self.cursor.input()[value.clone()]) {
+            return Err(Flaw::new(Why::DuplicateName, start));
+        }
+        self.rescue(value)?;
         column.append_absent();
         Ok(())
     }

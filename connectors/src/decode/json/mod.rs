@@ -35,8 +35,8 @@
 //! | `reject` | the record is rejected | the record is rejected |
 //!
 //! `_rescued` is a JSON object of paths (`path`) and values: `{"user.extra":1,"tags[3]":{"a":null}}`.
-//! The values stand as in the record, byte for byte. Only where the record has a name twice outside
-//! of them, what a later member replaced is missing, inside of them too. An unknown object is one
+//! The values stand as in the record, byte for byte. Only where a name that occurs twice mattered
+//! to a column, what later members replaced is missing in all of them. An unknown object is one
 //! entry.
 //!
 //! # Why a record is rejected

@@ -714,6 +714,19 @@ fn of_a_name_that_occurs_twice_the_last_one_counts_and_the_first_leaves_nothing(
 }
 
 #[test]
+fn a_value_that_does_not_count_does_not_send_what_is_around_it_to_the_rescued() {
+    let entries = vec![required("key", Utf8), required("value", Utf8)];
+    let entries = required("key_value", DataType::Struct(entries.into()));
+    let texts = vec![optional("l", list(DataType::Map(Arc::new(entries), false)))];
+    check_rescue(texts, r#"{"l":[{"k":[1],"k":"x"}]}"#, r#"{"l":[{"k":"x"}]}"#, None);
+    let columns = || vec![optional("s", group(vec![required("x", Int64)]))];
+    check_rescue(columns(), r#"{"s":{"x":"no","x":1}}"#, r#"{"s":{"x":1}}"#, None);
+    // The last one counts where it is the one that does not fit, too.
+    let rescued = Some(r#"{"s":{"x":"no"}}"#);
+    check_rescue(columns(), r#"{"s":{"x":1,"x":"no"}}"#, "{}", rescued);
+}
+
+#[test]
 fn unknown_fields_are_rescued_by_path_as_they_stand() {
     let columns = || {
         vec![
