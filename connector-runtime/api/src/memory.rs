@@ -54,6 +54,8 @@ struct Version {
     files: Vec<RecordBatch>,
     /// The next offset by [`TopicPartition::identity`].
     offsets: BTreeMap<String, Offset>,
+    /// Of a commit's configuration.
+    fingerprint: Option<String>,
 }
 
 impl InMemoryTable {
@@ -123,6 +125,12 @@ impl Table {
             .filter_map(|identity| TopicPartition::from_identity(connector, identity))
             .collect();
         self.stored(connector, of.iter())
+    }
+
+    fn fingerprint(&self, connector: &ConnectorName) -> Option<String> {
+        let is_ours = |identity: &String| TopicPartition::from_identity(connector, identity);
+        let ours = |version: &&Version| version.offsets.keys().any(|id| is_ours(id).is_some());
+        self.versions.iter().rev().find(ours)?.fingerprint.clone()
     }
 
     fn find(&self, commit: &StagedCommit) -> Option<CommitReceipt> {
@@ -281,6 +289,7 @@ impl Committer {
             token: Some(commit.token().clone()),
             files: commit.files().iter().map(content).collect::<Result<_>>()?,
             offsets: commit.delta().iter().map(|(tp, range)| (identity(tp), range.end())).collect(),
+            fingerprint: Some(commit.fingerprint().to_owned()),
         })
     }
 
@@ -312,6 +321,11 @@ impl TableCommitter for Committer {
     async fn checkpoint(&mut self) -> Result<OffsetCheckpoint> {
         let table = self.place.table(&self.id).map_err(|e| Error::decision(e.to_string()))?;
         Ok(table.checkpoint(&self.connector))
+    }
+
+    async fn fingerprint(&mut self) -> Result<Option<String>> {
+        let table = self.place.table(&self.id).map_err(|e| Error::decision(e.to_string()))?;
+        Ok(table.fingerprint(&self.connector))
     }
 
     async fn conflict(&mut self) -> Result<Option<Conflict>> {
@@ -365,6 +379,7 @@ impl TableCommitter for Committer {
                 token: Some(reset.token.clone()),
                 files: Vec::new(),
                 offsets: moved.collect(),
+                fingerprint: None,
             };
             match self.swap(table.newest(), next) {
                 Swap::Done(version) => return Ok(CommitOutcome::Committed(receipt(version))),

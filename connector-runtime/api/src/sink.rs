@@ -102,6 +102,10 @@ pub trait TableCommitter: Send + fmt::Debug {
     /// that the table has never seen are absent.
     async fn checkpoint(&mut self) -> Result<OffsetCheckpoint>;
 
+    /// The fingerprint of this connector's newest commit, as far back as the table's history is
+    /// kept; `None` if that was a reset. Reads the store.
+    async fn fingerprint(&mut self) -> Result<Option<String>>;
+
     /// Looks in the store whether somebody has changed the table since it was opened, so that a
     /// commit would be answered with this conflict. For what has to be known before a commit to
     /// another table.

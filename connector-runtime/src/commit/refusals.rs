@@ -2,6 +2,7 @@
 //! in time, and the command that goes on.
 
 use connector_api::Error;
+use connector_api::ids::TopicPartition;
 use connector_api::offsets::Offset;
 
 use super::recover::Recovery;
@@ -60,6 +61,26 @@ pub fn explain(plan: &ConnectorPlan, assigned: &AssignedPartition, why: Recovery
         ),
         Recovery::Resume(at) | Recovery::Begin(at) => unexpected(at),
     })
+}
+
+/// Says why the dead letters of a round keep another configuration from going on.
+pub fn round_of_another_configuration(
+    plan: &ConnectorPlan,
+    dead_letters: &str,
+    topic_partition: &TopicPartition,
+    stored: Option<Offset>,
+    dead_letters_next: Offset,
+) -> Error {
+    let (topic, partition) = (&topic_partition.topic, topic_partition.partition);
+    let stands = stored.map_or_else(|| "has none of it".to_owned(), |at| format!("stands at {at}"));
+    let file = plan.file.display();
+    let to = stored.map_or_else(|| "earliest".to_owned(), |at| format!("{topic}:{partition}={at}"));
+    Error::decision(format!(
+        "{topic_partition}: the configuration was changed while a round was half committed: its dead letters are \
+         in `{dead_letters}` up to offset {dead_letters_next}, and the table {stands}. Start once with the previous \
+         configuration, which ends the round, and change it then. Or run `alluvium offsets reset {file} --to {to} \
+         --yes`, which decides these records anew and may put dead letters of the round there a second time"
+    ))
 }
 
 fn unexpected(at: Offset) -> String {

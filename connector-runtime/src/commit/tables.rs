@@ -7,7 +7,8 @@
 //! they account for all offsets from where it stands to the round's end: the anchor's earlier commits
 //! prove that nothing between was a dead letter. After a restart the records between the anchor's
 //! checkpoint and its own are read again, and those among them that are dead letters are in it
-//! already and left out. This needs decoding to be a pure function of record and configuration.
+//! already and left out. This needs decoding to be a pure function of record and configuration, so a
+//! round whose anchor is missing is only ended with the configuration that it began with.
 //!
 //! The table is made with its first dead letter: a connector without bad records has none.
 
@@ -15,14 +16,16 @@ use std::sync::Arc;
 
 use connector_api::batch::{PartitionValues, TableBatch};
 use connector_api::clock::Clock;
-use connector_api::ids::{ConnectorName, TableId};
+use connector_api::ids::TableId;
 use connector_api::offsets::OffsetCheckpoint;
 use connector_api::outcome::{CommitError, CommitOutcome, Conflict, TokenLookup};
 use connector_api::sink::{OpenTable, Sink, TableCommitter, TableMaintenance, TableWriter};
 use connector_api::staged::{StagedCommit, StagedFile};
 use connector_api::{Context, Error, Result};
 
+use super::refusals;
 use super::settle::TableRole;
+use crate::config::ConnectorPlan;
 use crate::write::naming::FileNames;
 use crate::write::{dead_letters, staging};
 
@@ -50,7 +53,7 @@ pub struct DeadLetterTable {
     sink: Arc<dyn Sink>,
     /// The connector's own table, which it must not be.
     anchor: TableId,
-    connector: ConnectorName,
+    plan: Arc<ConnectorPlan>,
     clock: Arc<dyn Clock>,
     names: FileNames,
     open: Option<OpenTable>,
@@ -61,7 +64,11 @@ impl Tables {
     pub async fn checkpoints(&mut self) -> Result<Checkpoints> {
         let anchor = self.anchor.checkpoint().await?;
         let dead_letters = match &mut self.dead_letters {
-            Some(table) => table.checkpoint().await.context(|| TableRole::DeadLetters.name())?,
+            Some(table) => {
+                let stored = table.checkpoint().await.context(|| TableRole::DeadLetters.name())?;
+                table.check_continued(&anchor, &stored).await?;
+                stored
+            }
             None => OffsetCheckpoint::default(),
         };
         Ok(Checkpoints { anchor, dead_letters })
@@ -128,16 +135,16 @@ impl DeadLetterTable {
     pub fn new(
         sink: Arc<dyn Sink>,
         anchor: TableId,
-        connector: ConnectorName,
+        plan: Arc<ConnectorPlan>,
         run: &str,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { sink, anchor, connector, clock, names: FileNames::new(run), open: None }
+        Self { sink, anchor, plan, clock, names: FileNames::new(run), open: None }
     }
 
     async fn checkpoint(&mut self) -> Result<OffsetCheckpoint> {
         if self.open.is_none() {
-            self.open = match self.sink.open(&self.connector).await? {
+            self.open = match self.sink.open(&self.plan.name).await? {
                 Some(table) => Some(self.another(table)?),
                 None => None,
             };
@@ -145,6 +152,30 @@ impl DeadLetterTable {
         match &mut self.open {
             Some(table) => table.committer.checkpoint().await,
             None => Ok(OffsetCheckpoint::default()),
+        }
+    }
+
+    /// If a worker ended between the two commits of a round, refuses to end the round with another
+    /// configuration: what was a dead letter could become a row as well, and the reverse.
+    async fn check_continued(
+        &mut self,
+        anchor: &OffsetCheckpoint,
+        stored: &OffsetCheckpoint,
+    ) -> Result<()> {
+        let ahead = stored.iter().find(|(tp, next)| anchor.next(tp) < Some(*next));
+        let (Some((tp, next)), Some(table)) = (ahead, &mut self.open) else { return Ok(()) };
+        match table.committer.fingerprint().await.context(|| TableRole::DeadLetters.name())? {
+            Some(fingerprint) if fingerprint != self.plan.fingerprint() => {
+                let location = self.sink.location();
+                Err(refusals::round_of_another_configuration(
+                    &self.plan,
+                    location,
+                    tp,
+                    anchor.next(tp),
+                    next,
+                ))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -163,7 +194,7 @@ impl DeadLetterTable {
         let table = match &mut self.open {
             Some(table) => table,
             None => {
-                let created = self.sink.create(&self.connector, &dead_letters::schema()).await?;
+                let created = self.sink.create(&self.plan.name, &dead_letters::schema()).await?;
                 let created = self.another(created)?;
                 self.open.insert(created)
             }

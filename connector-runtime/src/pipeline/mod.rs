@@ -562,7 +562,7 @@ impl Pipeline {
             OnBadRecord::DeadLetter(sink) => Some(DeadLetterTable::new(
                 sink.clone(),
                 table.id.clone(),
-                plan.name.clone(),
+                plan.clone(),
                 &self.settings.run,
                 self.settings.clock.clone(),
             )),

@@ -73,8 +73,7 @@ use super::store::store_error;
 use super::table::{ENGINE_INFO, Table, kernel_error, load_if_present};
 use super::writer::AddAction;
 
-/// The keys of `commitInfo.operationParameters` that are ours, beside [`log::TOKEN`].
-const FINGERPRINT: &str = "alluvium.fingerprint";
+/// The keys of `commitInfo.operationParameters` that are ours, beside those that `log` reads.
 const CONSUMED: &str = "alluvium.consumed";
 const REJECTED: &str = "alluvium.rejected";
 const TOMBSTONES: &str = "alluvium.tombstones";
@@ -357,6 +356,11 @@ impl TableCommitter for DeltaCommitter {
         Ok(stored)
     }
 
+    async fn fingerprint(&mut self) -> Result<Option<String>> {
+        let newest = self.newest().await?;
+        log::fingerprint(&self.table.store, &self.connector, newest.version()).await
+    }
+
     async fn conflict(&mut self) -> Result<Option<Conflict>> {
         Ok(self.refresh().await?.1)
     }
@@ -432,7 +436,7 @@ fn commit_content(connector: &ConnectorName, commit: &StagedCommit) -> Content {
     let numbers = commit.delta().iter();
     let mut parameters = vec![
         (log::TOKEN, commit.token().0.clone()),
-        (FINGERPRINT, commit.fingerprint().to_owned()),
+        (log::FINGERPRINT, commit.fingerprint().to_owned()),
         (log::CONNECTOR, connector.to_string()),
         (CONSUMED, account.consumed.to_string()),
         (REJECTED, account.rejected.to_string()),

@@ -14,7 +14,7 @@ use delta_kernel::engine::arrow_utils::to_json_bytes;
 use delta_kernel::{
     Engine, FileMeta, FilteredEngineData, KernelError, KernelResult, KernelResultIterator,
 };
-use futures::{StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode};
 use serde_json::Value;
@@ -28,6 +28,9 @@ pub(super) const TOKEN: &str = "alluvium.token";
 
 /// The key that holds the connector's name.
 pub(super) const CONNECTOR: &str = "alluvium.connector";
+
+/// The key that holds the fingerprint of the configuration that a commit came from.
+pub(super) const FINGERPRINT: &str = "alluvium.fingerprint";
 
 /// How many entries a look-up reads before it calls the history too long to tell.
 const LOOK_BACK_MAX: u64 = 1000;
@@ -157,9 +160,7 @@ async fn search(
     token: &CommitToken,
     ends: &[(String, i64)],
 ) -> Result<Search> {
-    let mut entries = stream::iter(versions.rev())
-        .map(|version| async move { (version, content(store, version).await) })
-        .buffered(READS_AT_ONCE);
+    let mut entries = entries(store, versions);
     while let Some((version, entry)) = entries.next().await {
         let Some(entry) = entry? else { return Ok(Search::Gone) };
         match testimony(&entry, &token.0, ends) {
@@ -188,9 +189,7 @@ pub(super) async fn restored(
     since: u64,
 ) -> Result<Option<u64>> {
     let oldest = newest.saturating_sub(LOOK_BACK_MAX).max(since + 1);
-    let mut entries = stream::iter((oldest..=newest).rev())
-        .map(|version| async move { (version, content(store, version).await) })
-        .buffered(READS_AT_ONCE);
+    let mut entries = entries(store, oldest..=newest);
     // The RESTORE that goes back furthest, with the version that it goes back to.
     let mut found: Option<(u64, Option<u64>)> = None;
     while let Some((version, entry)) = entries.next().await {
@@ -208,6 +207,46 @@ pub(super) async fn restored(
     Ok(found.filter(|(_, to)| harms(*to)).map(|(by, _)| by))
 }
 
+/// The fingerprint in the connector's newest entry up to `newest`, if that one is within reach.
+pub(super) async fn fingerprint(
+    store: &Store,
+    connector: &ConnectorName,
+    newest: u64,
+) -> Result<Option<String>> {
+    let mut entries = entries(store, newest.saturating_sub(LOOK_BACK_MAX)..=newest);
+    while let Some((_, entry)) = entries.next().await {
+        let Some(entry) = entry? else { break };
+        let info = commit_info(&entry);
+        if is_ours(&info, connector) {
+            let fingerprint = info["operationParameters"][FINGERPRINT].as_str();
+            return Ok(fingerprint.map(str::to_owned));
+        }
+    }
+    Ok(None)
+}
+
+/// The entries of these versions, from the newest back.
+fn entries(
+    store: &Store,
+    versions: RangeInclusive<u64>,
+) -> impl Stream<Item = (u64, Result<Option<Bytes>>)> + Unpin {
+    stream::iter(versions.rev())
+        .map(move |version| async move { (version, content(store, version).await) }.boxed())
+        .buffered(READS_AT_ONCE)
+}
+
+/// What an entry says of itself; null if it says nothing.
+fn commit_info(entry: &[u8]) -> Value {
+    let line = entry.split(|byte| *byte == b'\n').find(|line| mentions(line, "\"commitInfo\""));
+    let mut info: Value =
+        line.and_then(|line| serde_json::from_slice(line).ok()).unwrap_or_default();
+    info["commitInfo"].take()
+}
+
+fn is_ours(info: &Value, connector: &ConnectorName) -> bool {
+    info["operationParameters"][CONNECTOR] == connector.as_str()
+}
+
 /// Who wrote an entry.
 #[derive(Debug, PartialEq, Eq)]
 enum By {
@@ -221,10 +260,8 @@ enum By {
 }
 
 fn by_whom(entry: &[u8], connector: &ConnectorName) -> By {
-    let line = entry.split(|byte| *byte == b'\n').find(|line| mentions(line, "\"commitInfo\""));
-    let info = line.and_then(|line| serde_json::from_slice::<Value>(line).ok()).unwrap_or_default();
-    let info = &info["commitInfo"];
-    if info["operationParameters"][CONNECTOR] == connector.as_str() {
+    let info = commit_info(entry);
+    if is_ours(&info, connector) {
         return By::Us;
     }
     if info["operation"] != "RESTORE" {

@@ -10,7 +10,7 @@ mod refused;
 mod reset;
 mod upkeep;
 
-use connector_api::contract::{Round, commit, created, topic_partition};
+use connector_api::contract::{Round, commit, created, fingerprint, topic_partition};
 use place::Place;
 
 connector_api::sink_contract!(Place::new());
@@ -26,7 +26,7 @@ async fn cf_1_a_commit_carries_its_token_fingerprint_and_offsets() {
     let info = &entry.iter().find_map(|action| action.get("commitInfo")).unwrap();
     let parameters = &info["operationParameters"];
     assert_eq!(parameters["alluvium.token"], "t-1");
-    assert_eq!(parameters["alluvium.fingerprint"], "sha256:0");
+    assert_eq!(parameters["alluvium.fingerprint"], fingerprint("t-1"));
     assert_eq!(parameters["alluvium.connector"], "contract");
     assert_eq!(parameters["alluvium.consumed"], "4");
     assert_eq!(info["operation"], "STREAMING UPDATE");

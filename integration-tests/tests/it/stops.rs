@@ -263,6 +263,43 @@ fn restore(filled: &Filled) {
     write_version(&filled.connector.location, &[info, remove]);
 }
 
+/// A worker ended between the two commits of a round: its dead letter is there, and its five rows are not.
+fn half_committed(case: Case) -> Filled {
+    let filled = Filled::new(case);
+    filled.produce(5);
+    produce_raw(&filled.topic, &[RawRecord::of(0, "no json")]);
+    let file = filled.connector.write(&filled.case);
+    let crashing =
+        run(&filled.case, &file).env("FAILPOINTS", "dead_letters_without_anchor=return").start();
+    assert!(crashing.wait(PATIENCE).aborted(), "built without fail points?");
+    filled
+}
+
+#[test]
+fn a_configuration_that_was_changed_while_a_round_was_half_committed() {
+    let mut filled = half_committed(case!());
+    filled.connector.kafka = vec!["start_at: latest"];
+    filled.assert_stopped(&filled.to_the_end(), "half_committed");
+    assert_eq!(filled.rows(), 10);
+    // The first way: the previous configuration ends the round, and then any may go on.
+    filled.connector.kafka.clear();
+    filled.to_the_end().assert_code(0);
+    filled.connector.kafka = vec!["start_at: latest"];
+    filled.produce(1);
+    filled.to_the_end().assert_code(0);
+    assert_eq!((filled.rows(), reader::rows(&filled.connector.dead_letters())), (16, 1));
+}
+
+#[test]
+fn a_half_committed_round_may_be_decided_anew() {
+    let mut filled = half_committed(case!());
+    filled.connector.kafka = vec!["start_at: latest"];
+    // The group misses the worker that crashed only when it has a new member.
+    filled.to_the_end().assert_code(A_PERSON_MUST_DECIDE);
+    filled.goes_on_after_reset("TOPIC:0=10", 15);
+    assert_eq!(reader::rows(&filled.connector.dead_letters()), 2, "there a second time");
+}
+
 #[test]
 fn a_table_that_was_restored_to_an_older_version() {
     let filled = Filled::new(case!());

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use crate::contract::{
-    Round, Subject, both, checkpoint, commit, committed, connector, created, opened, positions,
-    rows, schema, topic_partition, visible_rows,
+    Round, Subject, both, checkpoint, commit, committed, connector, created, fingerprint, opened,
+    positions, rows, schema, topic_partition, visible_rows,
 };
 use crate::ids::{ConnectorName, TopicId, TopicPartition};
 use crate::outcome::{CommitError, CommitOutcome, TokenLookup};
@@ -351,6 +351,20 @@ pub async fn connectors_keep_their_offsets_apart(subject: &dyn Subject) {
     commit(&mut other, Round::new("t-2").new_range(0, 0, 3)).await;
     assert_eq!(checkpoint(other.committer.as_mut(), &[0]).await, [(0, 3)]);
     assert_eq!(checkpoint(table.committer.as_mut(), &[0]).await, [(0, 10)]);
+}
+
+/// A round that was half committed is only ended by the configuration that began it.
+pub async fn the_fingerprint_is_that_of_the_connectors_newest_commit(subject: &dyn Subject) {
+    let mut table = created(subject).await;
+    assert_eq!(table.committer.fingerprint().await.unwrap(), None);
+    commit(&mut table, Round::new("t-1").new_range(0, 0, 10)).await;
+    commit(&mut table, Round::new("t-2").range(0, 10, 20)).await;
+    let other = ConnectorName::parse("contract-2").unwrap();
+    let mut other = subject.sink().open(&other).await.unwrap().unwrap();
+    assert_eq!(other.committer.fingerprint().await.unwrap(), None);
+    commit(&mut other, Round::new("t-3").new_range(0, 0, 3)).await;
+    let mut again = opened(subject).await;
+    assert_eq!(again.committer.fingerprint().await.unwrap(), Some(fingerprint("t-2")));
 }
 
 /// Two workers that start together share the table that one of them creates.

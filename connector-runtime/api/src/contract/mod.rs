@@ -94,12 +94,14 @@ macro_rules! sink_contract {
             committer::commits_are_no_conflict,
             committer::a_recreated_topic_is_another_identity_beside_the_old_one,
             committer::connectors_keep_their_offsets_apart,
+            committer::the_fingerprint_is_that_of_the_connectors_newest_commit,
             committer::two_that_create_at_once_get_one_table,
             committer::no_table_is_no_error,
             reset::a_reset_moves_back_and_the_records_come_again,
             reset::a_reset_moves_forward_over_records,
             reset::a_reset_may_name_a_topic_partition_that_was_never_seen,
             reset::a_reset_is_refused_when_the_table_has_moved,
+            reset::a_reset_has_no_fingerprint,
             reset::a_worker_that_runs_through_a_reset_writes_nothing,
             reset::a_lost_answer_of_a_landed_reset_is_resolved,
             reset::a_lost_answer_of_a_reset_that_did_not_land_is_resolved,
@@ -242,14 +244,19 @@ impl Round {
         let written = files.iter().map(|file| file.rows).sum();
         StagedCommit::new(StagedParts {
             delta: self.delta(),
+            fingerprint: fingerprint(&self.token),
             token: CommitToken(self.token),
-            fingerprint: "sha256:0".to_owned(),
             files,
             new_topic_partitions: self.new,
             accounting: Accounting { consumed: written, written, ..Accounting::default() },
             losses: Vec::new(),
         })
     }
+}
+
+/// The fingerprint in the commit of a [`Round`] with this token.
+pub fn fingerprint(token: &str) -> String {
+    format!("sha256:{token}")
 }
 
 /// The table of a subject, created.

@@ -60,6 +60,14 @@ pub async fn a_reset_may_name_a_topic_partition_that_was_never_seen(subject: &dy
     commit(&mut table, Round::new("t-1").range(0, 7, 9)).await;
 }
 
+/// A reset comes from no configuration, and ends what an earlier one had begun.
+pub async fn a_reset_has_no_fingerprint(subject: &dyn Subject) {
+    let mut table = created(subject).await;
+    commit(&mut table, Round::new("t-1").new_range(0, 0, 10)).await;
+    committed(table.committer.reset(&reset("r-1", &[(0, Some(10), 5)])).await);
+    assert_eq!(table.committer.fingerprint().await.unwrap(), None);
+}
+
 /// CM-2: a reset follows only what the person has seen, all topic partitions or none.
 pub async fn a_reset_is_refused_when_the_table_has_moved(subject: &dyn Subject) {
     let mut table = created(subject).await;
