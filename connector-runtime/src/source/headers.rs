@@ -10,29 +10,35 @@ use std::ptr;
 use bytes::Bytes;
 use connector_api::record::Header;
 use rdkafka::bindings as ffi;
+use rdkafka::bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 use rdkafka::message::BorrowedMessage;
 
 /// Copies a message's headers, in their order. What is not UTF-8 in a name becomes U+FFFD.
 pub(super) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
-    use ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
-    let mut found = Vec::new();
     let mut headers: *mut ffi::rd_kafka_headers_t = ptr::null_mut();
-    // SAFETY: the message is live, and with it its headers and all that they point to, until it is
-    // dropped; names end in NUL, values have the size that is given, and both are copied.
+    // SAFETY: the message is live, and with it its headers, until it is dropped.
     unsafe {
-        if ffi::rd_kafka_message_headers(message.ptr(), &mut headers) != OK {
-            return found;
+        match ffi::rd_kafka_message_headers(message.ptr(), &mut headers) {
+            OK => copied(headers),
+            _ => Vec::new(),
         }
-        loop {
-            let (mut name, mut value, mut size): (*const c_char, *const c_void, usize) =
-                (ptr::null(), ptr::null(), 0);
-            let got = ffi::rd_kafka_header_get_all(
-                headers,
-                found.len(),
-                &mut name,
-                &mut value,
-                &mut size,
-            );
+    }
+}
+
+/// # Safety
+///
+/// The headers must be live.
+unsafe fn copied(headers: *const ffi::rd_kafka_headers_t) -> Vec<Header> {
+    let mut found = Vec::new();
+    loop {
+        let (mut name, mut value, mut size): (*const c_char, *const c_void, usize) =
+            (ptr::null(), ptr::null(), 0);
+        // SAFETY: all that is pointed to lives as long as the headers; names end in NUL, values
+        // have the size that is given, and both are copied.
+        unsafe {
+            let (name_of, value_of, size_of) = (&mut name, &mut value, &mut size);
+            let got =
+                ffi::rd_kafka_header_get_all(headers, found.len(), name_of, value_of, size_of);
             if got != OK || name.is_null() {
                 return found;
             }
@@ -41,5 +47,50 @@ pub(super) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
             let key = CStr::from_ptr(name).to_string_lossy().into_owned();
             found.push(Header { key, value });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_not_utf_8_is_a_name_like_others() {
+        let sent: [(&[u8], Option<&[u8]>); 5] = [
+            (b"trace", Some(b"1")),
+            (b"\xff\x00 behind its end", Some(b"2")),
+            (b"a\xc3(b", None),
+            (b"", Some(b"")),
+            (b"trace", Some(b"\0\xff")),
+        ];
+        // SAFETY: what is added is copied, and the headers are destroyed once.
+        let found = unsafe {
+            let headers = ffi::rd_kafka_headers_new(sent.len());
+            for (name, value) in sent {
+                let (pointer, size) =
+                    value.map_or((ptr::null(), 0), |value| (value.as_ptr(), value.len() as isize));
+                let added = ffi::rd_kafka_header_add(
+                    headers,
+                    name.as_ptr().cast(),
+                    name.len() as isize,
+                    pointer.cast(),
+                    size,
+                );
+                assert_eq!(added, OK);
+            }
+            let found = copied(headers);
+            ffi::rd_kafka_headers_destroy(headers);
+            found
+        };
+        let found: Vec<(&str, Option<&[u8]>)> =
+            found.iter().map(|header| (header.key.as_str(), header.value.as_deref())).collect();
+        let expected: [(&str, Option<&[u8]>); 5] = [
+            ("trace", Some(b"1")),
+            ("\u{fffd}", Some(b"2")),
+            ("a\u{fffd}(b", None),
+            ("", Some(b"")),
+            ("trace", Some(b"\0\xff")),
+        ];
+        assert_eq!(found, expected);
     }
 }
