@@ -69,9 +69,9 @@ use delta_kernel::{KernelError, KernelResult};
 
 use super::log::{self, Answer, CreateEntry, EntryTag};
 use super::offsets::{self, Standing};
-use super::store::store_error;
 use super::table::{ENGINE_INFO, Table, kernel_error, load_if_present};
 use super::writer::AddAction;
+use crate::store::store_error;
 
 /// The keys of `commitInfo.operationParameters` that are ours, beside those that `log` reads.
 const CONSUMED: &str = "alluvium.consumed";
@@ -525,8 +525,9 @@ mod tests {
     use connector_api::contract;
     use delta_kernel::Snapshot;
 
-    use super::super::{sink_on, store_at};
+    use super::super::sink_on;
     use super::*;
+    use crate::store::store_at;
 
     /// A clock on which minutes pass between any two looks.
     #[derive(Debug)]
@@ -555,7 +556,7 @@ mod tests {
             storage: [].into(),
             compression: Compression::Zstd(1),
         };
-        let store = store_at(&settings.location, &settings.storage).unwrap();
+        let store = store_at("delta", &settings.location, &settings.storage).unwrap();
         let schema: TableSchema = contract::schema();
         let sink = sink_on(store.clone(), settings);
         let opened = sink.create(&contract::connector(), &schema).await.unwrap();

@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::offsets::Standing;
-use super::store::{Store, store_error};
+use crate::store::{Store, store_error};
 
 /// The key of `commitInfo.operationParameters` that holds the commit's token.
 pub(super) const TOKEN: &str = "alluvium.token";

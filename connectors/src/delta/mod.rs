@@ -14,13 +14,11 @@
 //! so they run on blocking threads ([`Table::blocking`](table::Table::blocking)).
 
 mod committer;
-mod encoding;
 mod log;
 mod maintenance;
 mod offsets;
 mod reader;
 mod schema;
-mod store;
 mod supported;
 mod table;
 mod writer;
@@ -34,7 +32,7 @@ use connector_api::ids::ConnectorName;
 use connector_api::sink::{OpenTable, Sink, TableReader};
 use connector_api::{Context, Result};
 
-pub use store::{Store, store_at};
+use crate::store::{Store, store_at};
 
 /// Makes sinks for Delta tables: the key `delta` below `table`.
 #[derive(Debug)]
@@ -47,7 +45,7 @@ impl SinkFactory for DeltaFactory {
 
     fn sink(&self, settings: &TableSettings) -> Result<Arc<dyn Sink>, Vec<SettingError>> {
         let mut errors = supported::refused_properties(&settings.properties);
-        match store_at(&settings.location, &settings.storage) {
+        match store_at("delta", &settings.location, &settings.storage) {
             Ok(store) if errors.is_empty() => {
                 return Ok(sink_on(store, settings.clone()));
             }

@@ -19,8 +19,8 @@ use delta_kernel::{Engine, EngineData, KernelResult};
 
 use super::offsets;
 use super::schema;
-use super::store::Store;
 use super::table::{Table, kernel_error, load_if_present};
+use crate::store::Store;
 
 /// Opens the newest version, or returns `None` if the location holds no table.
 pub(super) async fn open(store: &Store) -> Result<Option<Arc<dyn TableReader>>> {

@@ -24,9 +24,9 @@ use tokio::runtime::Handle;
 
 use super::committer::DeltaCommitter;
 use super::maintenance::DeltaMaintenance;
-use super::store::{Store, store_error};
 use super::writer::DeltaWriters;
 use super::{log, schema, supported};
+use crate::store::{Store, store_error};
 
 /// How we sign commits in the table's history.
 pub(super) const ENGINE_INFO: &str = concat!("Alluvium/", env!("CARGO_PKG_VERSION"));

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use connector_api::config::{Compression, TableSettings};
 use connector_api::contract::{Subject, Visible};
 use connector_api::sink::Sink;
-use connectors::delta::{Store, sink_on, store_at};
+use connectors::delta::sink_on;
+use connectors::store::{Store, store_at};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -35,7 +36,7 @@ impl Place {
             storage: [].into(),
             compression: Compression::Zstd(1),
         };
-        let mut store = store_at(&settings.location, &settings.storage).unwrap();
+        let mut store = store_at("delta", &settings.location, &settings.storage).unwrap();
         let faults = Faults::on(store.objects.clone());
         store.objects = faults.clone();
         Self { folder, store, faults, settings }

@@ -1,5 +1,7 @@
 //! From a location to an object store: local disk, S3 and compatible stores.
 
+pub(crate) mod upload;
+
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::io;
@@ -44,7 +46,7 @@ impl Store {
     }
 
     /// Waits for an answer, up to the deadline.
-    pub(super) async fn answer<T>(
+    pub(crate) async fn answer<T>(
         &self,
         request: impl Future<Output = object_store::Result<T>>,
     ) -> object_store::Result<T> {
@@ -58,7 +60,7 @@ impl Store {
 
 /// What a store says as an error of ours. A refusal is for the user to mend, perhaps while we
 /// run: trying again may help either way.
-pub(super) fn store_error(doing: impl Into<String>, error: object_store::Error) -> Error {
+pub(crate) fn store_error(doing: impl Into<String>, error: object_store::Error) -> Error {
     let ours = match is_refusal(&error) {
         true => Error::user(doing).with_retry(Retry::AfterBackoff),
         false => Error::external(doing),
@@ -93,22 +95,25 @@ fn is_refusal(error: &object_store::Error) -> bool {
 }
 
 /// Finds the store of a location. Checks the options and does no I/O.
+///
+/// `format` is the table's, the key under which `location` stands.
 pub fn store_at(
+    format: &str,
     location: &str,
     options: &BTreeMap<String, Secret<String>>,
 ) -> Result<Store, SettingError> {
     let refused =
-        |message: String| SettingError { key: vec!["delta".into(), "location".into()], message };
+        |message: String| SettingError { key: vec![format.into(), "location".into()], message };
     match location.split_once("://") {
-        None => local(FilePath::new(location), options),
+        None => local(format, FilePath::new(location), options),
         Some(("file", path)) if path.starts_with('/') => {
             let url = Url::parse(location)
                 .map_err(|e| refused(format!("`{location}` is no URL: {e}")))?;
             let path =
                 url.to_file_path().map_err(|()| refused(format!("`{location}` names no path")))?;
-            local(&path, options)
+            local(format, &path, options)
         }
-        Some(("s3" | "s3a", _)) => s3(location, options),
+        Some(("s3" | "s3a", _)) => s3(format, location, options),
         Some((scheme @ ("gs" | "az" | "abfs" | "abfss" | "adl" | "azure"), _)) => {
             Err(refused(format!("`{scheme}://` is not supported yet; allowed is {ALLOWED}")))
         }
@@ -119,11 +124,12 @@ pub fn store_at(
 }
 
 fn local(
+    format: &str,
     path: &FilePath,
     options: &BTreeMap<String, Secret<String>>,
 ) -> Result<Store, SettingError> {
     let refused =
-        |message: String| SettingError { key: vec!["delta".into(), "location".into()], message };
+        |message: String| SettingError { key: vec![format.into(), "location".into()], message };
     if let Some(option) = options.keys().next() {
         return Err(SettingError {
             key: vec!["storage".into(), option.clone()],
@@ -155,9 +161,13 @@ fn without_parents(path: &FilePath) -> PathBuf {
     plain
 }
 
-fn s3(location: &str, options: &BTreeMap<String, Secret<String>>) -> Result<Store, SettingError> {
+fn s3(
+    format: &str,
+    location: &str,
+    options: &BTreeMap<String, Secret<String>>,
+) -> Result<Store, SettingError> {
     let refused =
-        |message: String| SettingError { key: vec!["delta".into(), "location".into()], message };
+        |message: String| SettingError { key: vec![format.into(), "location".into()], message };
     let mut url =
         Url::parse(location).map_err(|e| refused(format!("`{location}` is no URL: {e}")))?;
     let bucket = url.host_str().unwrap_or_default().to_owned();
@@ -213,7 +223,7 @@ mod tests {
 
     #[track_caller]
     fn check(location: &str, pairs: &[(&str, &str)], expected: Result<&str, &str>) {
-        let found = store_at(location, &options(pairs));
+        let found = store_at("delta", location, &options(pairs));
         match (found, expected) {
             (Ok(store), Ok(url)) => assert_eq!(store.url.as_str(), url),
             (Err(error), Err(part)) => assert!(error.message.contains(part), "{}", error.message),
@@ -264,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_path_through_a_parent_is_the_place_that_it_means() {
-        let store = store_at("/lake/../data/./clicks", &BTreeMap::new()).unwrap();
+        let store = store_at("delta", "/lake/../data/./clicks", &BTreeMap::new()).unwrap();
         assert_eq!(store.url.path(), "/data/clicks/");
         assert_eq!(store.object("x").to_string(), "data/clicks/x");
     }

@@ -16,7 +16,7 @@ const DICTIONARY_BYTES_MAX: usize = 64 * 1024;
 const STATISTICS_BYTES_MAX: usize = 64;
 
 /// The writer's settings for files with these columns.
-pub(super) fn properties(columns: &Fields, compression: Compression) -> WriterProperties {
+pub(crate) fn properties(columns: &Fields, compression: Compression) -> WriterProperties {
     let builder = WriterProperties::builder()
         .set_created_by(concat!("alluvium ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(codec(compression))
@@ -26,7 +26,7 @@ pub(super) fn properties(columns: &Fields, compression: Compression) -> WriterPr
 }
 
 /// The ending of a data file's name says how it is compressed, as Spark's does.
-pub(super) fn file_ending(compression: Compression) -> &'static str {
+pub(crate) fn file_ending(compression: Compression) -> &'static str {
     match compression {
         Compression::Zstd(_) => "zstd.parquet",
         Compression::Snappy => "snappy.parquet",
