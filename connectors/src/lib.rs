@@ -5,4 +5,5 @@
 mod data_file;
 pub mod decode;
 pub mod delta;
+pub mod parquet;
 pub mod store;

@@ -7,3 +7,5 @@
 )]
 
 mod delta;
+mod faults;
+mod parquet;

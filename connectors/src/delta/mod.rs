@@ -18,7 +18,7 @@ mod log;
 mod maintenance;
 mod offsets;
 mod reader;
-mod schema;
+pub(crate) mod schema;
 mod supported;
 mod table;
 mod writer;
@@ -58,13 +58,7 @@ impl SinkFactory for DeltaFactory {
 
 /// A sink for the table at a place in any object store, also one that no location can name.
 pub fn sink_on(store: Store, settings: TableSettings) -> Arc<dyn Sink> {
-    // A relative path means another place in another folder: messages name the place.
-    let location = match store.url.to_file_path() {
-        Ok(path) if settings.location.split_once("://").is_none() => {
-            path.display().to_string().trim_end_matches('/').to_owned()
-        }
-        _ => settings.location.clone(),
-    };
+    let location = store.shown(&settings.location);
     Arc::new(DeltaSink { store, settings, location })
 }
 

@@ -8,7 +8,7 @@ use delta_kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
 use delta_kernel::schema::{SchemaRef as DeltaSchemaRef, StructType};
 
 /// The table's schema as Arrow columns.
-pub(super) fn to_arrow(schema: &DeltaSchemaRef) -> Result<SchemaRef> {
+pub(crate) fn to_arrow(schema: &DeltaSchemaRef) -> Result<SchemaRef> {
     let schema: Schema = schema
         .as_ref()
         .try_into_arrow()
@@ -17,7 +17,7 @@ pub(super) fn to_arrow(schema: &DeltaSchemaRef) -> Result<SchemaRef> {
 }
 
 /// Arrow columns as a schema for a new table.
-pub(super) fn to_delta(columns: &Schema) -> Result<DeltaSchemaRef> {
+pub(crate) fn to_delta(columns: &Schema) -> Result<DeltaSchemaRef> {
     let schema: StructType = columns
         .try_into_kernel()
         .map_err(|e| Error::user("a column's type has no Delta equivalent").with_source(e))?;

@@ -17,9 +17,6 @@ use delta_kernel::transaction::{CommitResult, UpdateTableOperation, WriteState};
 use delta_kernel::{Engine, KernelError, Snapshot};
 use delta_kernel_default_engine::DefaultEngineBuilder;
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
-use futures::TryStreamExt;
-use object_store::ObjectStore;
-use object_store::path::Path;
 use tokio::runtime::Handle;
 
 use super::committer::DeltaCommitter;
@@ -119,7 +116,7 @@ pub(super) async fn open(
     let table = Table::new(store);
     let mut snapshot = load_if_present(&table).await?;
     if snapshot.is_none()
-        && let Some(file) = first_file(store, "", is_foreign).await?
+        && let Some(file) = store.first_file("", is_foreign).await?
     {
         // It may belong to a table that another worker has created since we looked.
         snapshot = load_if_present(&table).await?;
@@ -143,7 +140,7 @@ pub(super) async fn load_if_present(table: &Table) -> Result<Option<SnapshotRef>
         Err(error) if !is_absent(&error) => return Err(unreadable(error)),
         Err(_) => {}
     }
-    if first_file(&table.store, "_delta_log", |_| true).await?.is_none() {
+    if table.store.first_file("_delta_log", |_| true).await?.is_none() {
         return Ok(None);
     }
     // The log has files: they came since we looked, or what they refer to is lost.
@@ -282,28 +279,6 @@ fn is_absent(error: &KernelError) -> bool {
         KernelError::ObjectStore(error) => matches!(error, object_store::Error::NotFound { .. }),
         _ => false,
     }
-}
-
-/// The first file below a folder of the location that is wanted, relative to the location.
-async fn first_file(
-    store: &Store,
-    folder: &str,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<Option<String>> {
-    let (root, folder) = (store.object(""), store.object(folder));
-    let listing = store.objects.list(Some(&folder));
-    let relative = |path: &Path| {
-        let parts: Vec<_> = path.prefix_match(&root).into_iter().flatten().collect();
-        parts.iter().map(AsRef::as_ref).collect::<Vec<_>>().join("/")
-    };
-    // Some tools put an empty object in the folder's own place.
-    let files = listing.try_filter(|object| {
-        let found = object.location != folder && wanted(&relative(&object.location));
-        std::future::ready(found)
-    });
-    let first = store.answer(std::pin::pin!(files).try_next()).await;
-    let first = first.map_err(|e| store_error("the location cannot be listed", e))?;
-    Ok(first.map(|object| relative(&object.location)))
 }
 
 /// True for a file that no writer of ours left behind: a data file of a dropped round outlives a

@@ -1,5 +1,6 @@
 //! From a location to an object store: local disk, S3 and compatible stores.
 
+mod listing;
 pub(crate) mod upload;
 
 use std::collections::BTreeMap;

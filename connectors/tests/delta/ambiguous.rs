@@ -12,8 +12,8 @@ use connector_api::staged::StagedCommit;
 use futures::{StreamExt, stream};
 use serde_json::json;
 
-use super::faults::Fault;
 use super::place::{Place, write_entry};
+use crate::faults::Fault;
 
 /// A table with offsets `[0, 10)`, and a staged commit of `[10, 20)`.
 async fn staged(place: &Place) -> (OpenTable, StagedCommit) {

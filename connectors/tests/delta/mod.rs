@@ -1,7 +1,6 @@
 //! The Delta sink, on local disk and through a store that misbehaves on demand.
 
 mod ambiguous;
-mod faults;
 mod files;
 mod foreign;
 mod log;

@@ -14,8 +14,8 @@ use connectors::store::{Store, store_at};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::faults::{Fault, Faults};
 use super::log::Log;
+use crate::faults::{Fault, Faults};
 
 /// A folder for one table, reached through a store that misbehaves on demand.
 pub(super) struct Place {

@@ -9,8 +9,8 @@ use connector_api::outcome::{CommitOutcome, TokenLookup};
 use connector_api::reset::{OffsetMove, OffsetReset};
 use serde_json::{Value, json};
 
-use super::faults::Fault;
 use super::place::Place;
+use crate::faults::Fault;
 
 /// Moves partition 0.
 fn reset(token: &str, from: i64, to: i64) -> OffsetReset {

@@ -1,4 +1,5 @@
-//! An object store that does to the log's entries what stores and networks do now and then.
+//! An object store that does to the objects that commits depend on what stores and networks do now
+//! and then: to the entries of a Delta table's log, and to a ledger.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,8 +17,8 @@ use object_store::{
 };
 use tokio::sync::Notify;
 
-/// What becomes of a request to create an entry of the log.
-pub(super) enum Fault {
+/// What becomes of a request to create an entry of the log, or to swap a ledger.
+pub(crate) enum Fault {
     /// The entry is written, and the answer is lost.
     AppliedThenError,
     /// The entry is written, the answer is lost, and the client's own retry meets the entry (S3: 412).
@@ -35,7 +36,7 @@ pub(super) enum Fault {
 }
 
 /// A store with a list of faults for the requests to come, first things first.
-pub(super) struct Faults {
+pub(crate) struct Faults {
     inner: Arc<dyn ObjectStore>,
     next: Mutex<VecDeque<Fault>>,
     late: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
@@ -60,7 +61,7 @@ struct Reads {
 }
 
 impl Faults {
-    pub(super) fn on(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
+    pub(crate) fn on(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
         Arc::new(Self {
             inner,
             next: Mutex::default(),
@@ -72,34 +73,34 @@ impl Faults {
         })
     }
 
-    pub(super) fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
+    pub(crate) fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
         self.next.lock().unwrap().extend(faults);
     }
 
     /// Lets some reads of the log's entries succeed and the next ones fail.
-    pub(super) fn fail_reads_after(&self, good: usize, failing: usize) {
+    pub(crate) fn fail_reads_after(&self, good: usize, failing: usize) {
         let mut reads = self.reads.lock().unwrap();
         (reads.good, reads.failing) = (good, failing);
     }
 
     /// Lets the next reads of the log's entries fail as if they had just been cleaned up.
-    pub(super) fn miss_reads(&self, count: usize) {
+    pub(crate) fn miss_reads(&self, count: usize) {
         let mut reads = self.reads.lock().unwrap();
         (reads.failing, reads.as_missing) = (count, true);
     }
 
     /// Waits until the client of a silent request has stopped waiting.
-    pub(super) async fn given_up(&self) {
+    pub(crate) async fn given_up(&self) {
         self.given_up.notified().await;
     }
 
     /// Lets the next parts of large files fail.
-    pub(super) fn fail_parts(&self, count: usize) {
+    pub(crate) fn fail_parts(&self, count: usize) {
         *self.failing_parts.lock().unwrap() = count;
     }
 
     /// Lets the late requests arrive. Says for each if it created its entry.
-    pub(super) async fn deliver(&self) -> Vec<bool> {
+    pub(crate) async fn deliver(&self) -> Vec<bool> {
         let late = std::mem::take(&mut *self.late.lock().unwrap());
         let mut landed = Vec::new();
         for (path, payload, options) in late {
@@ -109,17 +110,17 @@ impl Faults {
     }
 
     /// Forgets the writes so far and returns them.
-    pub(super) fn take_writes(&self) -> Vec<String> {
+    pub(crate) fn take_writes(&self) -> Vec<String> {
         std::mem::take(&mut *self.writes.lock().unwrap())
     }
 
     /// Forgets the reads of the log's entries so far and returns how many there were.
-    pub(super) fn take_reads(&self) -> usize {
+    pub(crate) fn take_reads(&self) -> usize {
         std::mem::take(&mut self.reads.lock().unwrap().done)
     }
 
     /// True if all faults have happened.
-    pub(super) fn spent(&self) -> bool {
+    pub(crate) fn spent(&self) -> bool {
         self.next.lock().unwrap().is_empty()
     }
 
@@ -144,10 +145,11 @@ impl Faults {
     }
 }
 
-/// True for `_delta_log/00000000000000000000.json`.
+/// True for `_delta_log/00000000000000000000.json`, and for a ledger.
 fn is_entry(path: &Path) -> bool {
     let name = path.filename().unwrap_or_default();
-    path.as_ref().contains("_delta_log/") && name.len() == 25 && name.ends_with(".json")
+    let of_log = path.as_ref().contains("_delta_log/") && name.len() == 25;
+    (of_log && name.ends_with(".json")) || name.ends_with(".ledger.json")
 }
 
 fn broken(what: &str) -> Error {
@@ -167,7 +169,7 @@ impl ObjectStore for Faults {
         options: PutOptions,
     ) -> Result<PutResult> {
         self.writes.lock().unwrap().push(format!("put {path}"));
-        let fault = match is_entry(path) && options.mode == PutMode::Create {
+        let fault = match is_entry(path) && options.mode != PutMode::Overwrite {
             true => self.next.lock().unwrap().pop_front(),
             false => None,
         };
