@@ -12,8 +12,8 @@ use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-    UploadPart,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    Result, UploadPart,
 };
 use tokio::sync::Notify;
 
@@ -35,6 +35,17 @@ pub(crate) enum Fault {
     After(Box<dyn FnOnce() + Send>),
 }
 
+/// What becomes of a request to rename an object.
+#[derive(Clone, Copy)]
+pub(crate) enum RenameFault {
+    /// It is lost.
+    Lost,
+    /// It is carried out, and the answer is lost.
+    AppliedThenError,
+    /// The object is there under both names, as between the two steps of a store that copies.
+    Half,
+}
+
 /// A store with a list of faults for the requests to come, first things first.
 pub(crate) struct Faults {
     inner: Arc<dyn ObjectStore>,
@@ -42,6 +53,8 @@ pub(crate) struct Faults {
     late: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
     reads: Mutex<Reads>,
     failing_parts: Arc<Mutex<usize>>,
+    /// What becomes of the next renames.
+    renames: Mutex<VecDeque<RenameFault>>,
     /// Told when the client of a silent request has stopped waiting.
     given_up: Arc<Notify>,
     /// Writes so far: `put path`, `multipart path`, `abort`.
@@ -68,6 +81,7 @@ impl Faults {
             late: Mutex::default(),
             reads: Mutex::default(),
             failing_parts: Arc::default(),
+            renames: Mutex::default(),
             given_up: Arc::default(),
             writes: Arc::default(),
         })
@@ -92,6 +106,11 @@ impl Faults {
     /// Waits until the client of a silent request has stopped waiting.
     pub(crate) async fn given_up(&self) {
         self.given_up.notified().await;
+    }
+
+    /// Lets the next renames fail.
+    pub(crate) fn fail_renames(&self, faults: impl IntoIterator<Item = RenameFault>) {
+        self.renames.lock().unwrap().extend(faults);
     }
 
     /// Lets the next parts of large files fail.
@@ -245,6 +264,20 @@ impl ObjectStore for Faults {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        let fault = self.renames.lock().unwrap().pop_front();
+        match fault {
+            Some(RenameFault::Lost) => return Err(broken("the rename was lost")),
+            Some(RenameFault::Half) => {
+                self.inner.copy_opts(from, to, CopyOptions::new()).await?;
+                return Err(broken("the rename was cut"));
+            }
+            Some(RenameFault::AppliedThenError) | None => {}
+        }
+        self.inner.rename_opts(from, to, options).await?;
+        fault.map_or(Ok(()), |_| Err(broken("the answer was lost")))
     }
 }
 

@@ -40,14 +40,10 @@ pub(super) struct DataFile {
 
 impl Place {
     pub(super) fn in_memory() -> Self {
-        Self::on(Some(Arc::new(InMemory::new())))
+        Self::on(Arc::new(InMemory::new()))
     }
 
-    pub(super) fn on_disk() -> Self {
-        Self::on(None)
-    }
-
-    fn on(objects: Option<Arc<dyn ObjectStore>>) -> Self {
+    fn on(objects: Arc<dyn ObjectStore>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let location = folder.path().join("table");
         let settings = TableSettings {
@@ -58,7 +54,7 @@ impl Place {
             compression: Compression::Zstd(1),
         };
         let mut store = store_at("parquet", &settings.location, &settings.storage).unwrap();
-        let faults = Faults::on(objects.unwrap_or_else(|| store.objects.clone()));
+        let faults = Faults::on(objects);
         store.objects = faults.clone();
         Self { _folder: folder, store, faults, settings }
     }
@@ -87,6 +83,16 @@ impl Place {
     pub(super) async fn delete(&self, name: &str) {
         let path = Path::parse(format!("{}/{name}", self.store.object(""))).unwrap();
         self.store.objects.delete(&path).await.unwrap();
+    }
+
+    pub(super) async fn put(&self, name: &str, content: String) {
+        let path = Path::parse(format!("{}/{name}", self.store.object(""))).unwrap();
+        self.store.objects.put(&path, content.into()).await.unwrap();
+    }
+
+    /// What is said if the table cannot be opened.
+    pub(super) async fn sink_error(&self) -> String {
+        self.sink().open(&connector()).await.unwrap_err().to_string()
     }
 
     /// The ledger, as a person reads it.
