@@ -18,7 +18,6 @@ use super::words::nearest;
 /// Formats of later versions; what the registry has is added.
 pub(super) const KEYS: &[Key] = &[
     key("storage"),
-    later("parquet", "use `delta`, whose data files are Parquet"),
     later("iceberg", "use `delta`"),
 ];
 pub(super) const FORMAT_KEYS: &[Key] = &[key("location"), key("partition_by"), key("properties")];
