@@ -16,10 +16,7 @@ use super::section::{Key, Section, key, later};
 use super::words::nearest;
 
 /// Formats of later versions; what the registry has is added.
-pub(super) const KEYS: &[Key] = &[
-    key("storage"),
-    later("iceberg", "use `delta`"),
-];
+pub(super) const KEYS: &[Key] = &[key("storage"), later("iceberg", "use `delta`")];
 pub(super) const FORMAT_KEYS: &[Key] = &[key("location"), key("partition_by"), key("properties")];
 
 pub(super) const DEAD_LETTERS_KEYS: &[Key] = &[key("location")];

@@ -23,7 +23,7 @@ use super::committer::DeltaCommitter;
 use super::maintenance::DeltaMaintenance;
 use super::writer::DeltaWriters;
 use super::{log, schema, supported};
-use crate::store::{Store, store_error};
+use crate::store::{self, Store, store_error};
 
 /// How we sign commits in the table's history.
 pub(super) const ENGINE_INFO: &str = concat!("Alluvium/", env!("CARGO_PKG_VERSION"));
@@ -155,7 +155,7 @@ async fn load(table: &Table) -> Result<Result<SnapshotRef, KernelError>> {
 fn local_folder(store: &Store, create: bool) -> Result<(), KernelError> {
     let Ok(folder) = store.url.to_file_path() else { return Ok(()) };
     if create {
-        std::fs::create_dir_all(&folder)?;
+        store::local::create_folder(&folder)?;
     }
     let no_folder =
         || KernelError::InvalidTableLocation(format!("`{}` is no folder", folder.display()));

@@ -1,6 +1,7 @@
 //! From a location to an object store: local disk, S3 and compatible stores.
 
 mod listing;
+pub(crate) mod local;
 pub(crate) mod upload;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,6 @@ use std::time::Duration;
 use connector_api::config::{Secret, SettingError};
 use connector_api::{Error, Retry};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
@@ -147,7 +147,7 @@ fn local(
         .map_err(|()| refused(format!("`{shown}` is no path")))?;
     Path::from_url_path(url.path())
         .map_err(|e| refused(format!("`{shown}` cannot be used as a location: {e}")))?;
-    Ok(Store { objects: Arc::new(LocalFileSystem::new()), url, deadline: DEADLINE })
+    Ok(Store { objects: Arc::new(local::LocalDisk::default()), url, deadline: DEADLINE })
 }
 
 /// The same path without `..`, which object stores do not have.

@@ -17,6 +17,12 @@ mod in_memory {
     connector_api::sink_contract!(Place::in_memory());
 }
 
+mod on_disk {
+    use super::Place;
+
+    connector_api::sink_contract!(Place::on_disk());
+}
+
 /// A table with offsets `[0, 10)`, and a staged commit of `[10, 20)`.
 async fn staged(place: &Place) -> (OpenTable, StagedCommit) {
     let mut table = created(place).await;

@@ -40,10 +40,14 @@ pub(super) struct DataFile {
 
 impl Place {
     pub(super) fn in_memory() -> Self {
-        Self::on(Arc::new(InMemory::new()))
+        Self::on(|_| Arc::new(InMemory::new()))
     }
 
-    fn on(objects: Arc<dyn ObjectStore>) -> Self {
+    pub(super) fn on_disk() -> Self {
+        Self::on(|disk| disk)
+    }
+
+    fn on(objects: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let location = folder.path().join("table");
         let settings = TableSettings {
@@ -54,7 +58,7 @@ impl Place {
             compression: Compression::Zstd(1),
         };
         let mut store = store_at("parquet", &settings.location, &settings.storage).unwrap();
-        let faults = Faults::on(objects);
+        let faults = Faults::on(objects(store.objects.clone()));
         store.objects = faults.clone();
         Self { _folder: folder, store, faults, settings }
     }
