@@ -33,6 +33,8 @@ pub struct Connector {
     pub properties: Vec<(&'static str, String)>,
     /// Absent: the table's own, or inferred.
     pub columns: Option<&'static [Column]>,
+    /// The table's format: `delta` or `parquet`.
+    pub format: &'static str,
     /// Where the table lies.
     pub location: Location,
     /// The table's partition columns.
@@ -60,6 +62,7 @@ impl Connector {
                 ("heartbeat.interval.ms", "500".into()),
             ],
             columns: None,
+            format: "delta",
             location: location.clone(),
             partition_by: Vec::new(),
             commit_interval: "1s",
@@ -99,7 +102,8 @@ impl Connector {
                     .unwrap();
             }
         }
-        writeln!(yaml, "table:\n  delta:\n    location: {}", self.location.uri()).unwrap();
+        let uri = self.location.uri();
+        writeln!(yaml, "table:\n  {}:\n    location: {uri}", self.format).unwrap();
         if !self.partition_by.is_empty() {
             writeln!(yaml, "    partition_by: [{}]", self.partition_by.join(", ")).unwrap();
         }

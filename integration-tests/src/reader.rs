@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use crate::location::Location;
 use crate::paths;
 
+/// What tells a folder of Parquet files from a Delta table.
+const PARQUET_TABLE: &str = "_alluvium/table.json";
+
 /// How often each topic partition and offset is in a table.
 pub type Seen = BTreeMap<(String, i32, i64), u64>;
 
@@ -22,7 +25,10 @@ pub fn query(location: &Location, sql: &str) -> Vec<Vec<Value>> {
 
 /// The same, where the reader's refusal is an answer.
 pub fn try_query(location: &Location, sql: &str) -> Result<Vec<Vec<Value>>, String> {
-    let sql = sql.replace("{table}", &format!("delta_scan('{}')", location.uri()));
+    let sql = match sql.contains("{table}") {
+        true => sql.replace("{table}", &source(location)),
+        false => sql.to_owned(),
+    };
     let request = json!({"sql": sql, "s3": location.reader_secret()});
     let mut child = Command::new(paths::python())
         .arg(paths::package().join("python/read_table.py"))
@@ -43,6 +49,28 @@ pub fn try_query(location: &Location, sql: &str) -> Result<Vec<Vec<Value>>, Stri
         .lines()
         .map(|line| serde_json::from_str(line).expect("each line is a JSON array"))
         .collect())
+}
+
+/// The table in DuckDB's words: by its log, or by listing the folder.
+fn source(location: &Location) -> String {
+    let uri = location.uri();
+    match is_parquet(location) {
+        true => format!("read_parquet('{uri}/**/*.parquet', hive_partitioning = true)"),
+        false => format!("delta_scan('{uri}')"),
+    }
+}
+
+fn is_parquet(location: &Location) -> bool {
+    match location {
+        Location::Local(folder) => folder.join(PARQUET_TABLE).exists(),
+        Location::S3 { uri, .. } => files(location, &format!("{uri}/{PARQUET_TABLE}")) > 0,
+    }
+}
+
+/// The number of files that this pattern finds.
+pub fn files(location: &Location, pattern: &str) -> u64 {
+    let sql = format!("select count(*) from glob('{pattern}')");
+    query(location, &sql)[0][0].as_u64().unwrap()
 }
 
 /// One value.
@@ -71,7 +99,11 @@ pub fn seen(location: &Location) -> Seen {
 
 /// The number of rows; none if there is no table.
 pub fn rows(location: &Location) -> u64 {
-    if versions(location) == 0 {
+    let empty = match is_parquet(location) {
+        true => files(location, &format!("{}/**/*.parquet", location.uri())) == 0,
+        false => versions(location) == 0,
+    };
+    if empty {
         return 0;
     }
     value(location, "select count(*) from {table}").as_u64().unwrap()

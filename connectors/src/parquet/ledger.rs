@@ -143,7 +143,11 @@ impl Ledger {
             .map_err(|e| Error::internal("the ledger cannot be written").with_source(e))?;
         let mode = held.tag.clone().map_or(PutMode::Create, PutMode::Update);
         let put = self.store.objects.put_opts(&self.path, content.into(), mode.into());
-        Ok(match self.store.answer(put).await {
+        let answer = self.store.answer(put).await;
+        fail::fail_point!("ledger_answer_lost", |_| {
+            Ok(Swap::Unknown(Error::external("the answer to writing the ledger was lost")))
+        });
+        Ok(match answer {
             Ok(done) => {
                 let tag = UpdateVersion { e_tag: done.e_tag, version: done.version };
                 Swap::Done(Box::new(Held { state: next, tag: Some(tag) }))

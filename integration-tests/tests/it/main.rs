@@ -19,6 +19,7 @@ mod inference;
 mod journey;
 mod kill_nine;
 mod offsets;
+mod parquet;
 mod preview;
 mod quickstart;
 mod readers;
