@@ -203,7 +203,12 @@ struct Writers {
 }
 
 impl TableWriters for Writers {
-    fn open_file(&self, name: &str, values: &PartitionValues) -> Result<Box<dyn TableWriter>> {
+    fn open_file(
+        &self,
+        name: &str,
+        values: &PartitionValues,
+        _: &str,
+    ) -> Result<Box<dyn TableWriter>> {
         Ok(Box::new(Writer {
             columns: self.columns.clone(),
             name: name.to_owned(),

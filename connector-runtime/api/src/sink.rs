@@ -58,11 +58,13 @@ pub struct OpenTable {
 pub trait TableWriters: Send + Sync + fmt::Debug {
     /// Opens a file for rows of one set of partition values. Must not touch the store yet.
     ///
-    /// `name` is unique among all workers and runs; the sink adds folder and ending.
+    /// `name` is unique among all workers and runs; the sink adds folder and ending. `fingerprint`
+    /// is that of the configuration which makes the rows (CF-1), for files that have to stand alone.
     fn open_file(
         &self,
         name: &str,
         partition_values: &PartitionValues,
+        fingerprint: &str,
     ) -> Result<Box<dyn TableWriter>>;
 }
 

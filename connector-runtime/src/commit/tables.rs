@@ -200,7 +200,11 @@ impl DeadLetterTable {
             }
         };
         let name = self.names.next(self.clock.wall_ms());
-        let mut file = table.writers.open_file(&name, &PartitionValues::default())?;
+        let mut file = table.writers.open_file(
+            &name,
+            &PartitionValues::default(),
+            &self.plan.fingerprint(),
+        )?;
         let columns = table.schema.columns.clone();
         let encoded = tokio::task::spawn_blocking(move || -> Result<Box<dyn TableWriter>> {
             for batch in &rows {

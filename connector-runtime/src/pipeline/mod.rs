@@ -554,6 +554,7 @@ impl Pipeline {
             schema: table.schema,
             file_bytes_target: plan.write.file_size_bytes,
             connector: plan.name.clone(),
+            fingerprint: plan.fingerprint(),
             keeps_dead_letters: matches!(plan.on_bad_record, OnBadRecord::DeadLetter(_)),
             run: self.settings.run.clone(),
             clock: self.settings.clock.clone(),

@@ -29,6 +29,8 @@ pub struct LaneSettings {
     pub file_bytes_target: u64,
     /// Whose records they are.
     pub connector: ConnectorName,
+    /// The fingerprint of the configuration (CF-1).
+    pub fingerprint: String,
     /// True if rejected records are kept as dead letters.
     pub keeps_dead_letters: bool,
     /// Unique among all workers and runs.
@@ -188,7 +190,8 @@ impl Lane {
         if !self.open.contains_key(values) {
             self.make_room()?;
             let name = self.names.next(self.settings.clock.wall_ms());
-            self.open.insert(values.clone(), self.writers.open_file(&name, values)?);
+            let file = self.writers.open_file(&name, values, &self.settings.fingerprint)?;
+            self.open.insert(values.clone(), file);
         }
         let Some(file) = self.open.get_mut(values) else { return Ok(()) };
         file.write(batch)?;

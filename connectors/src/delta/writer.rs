@@ -88,6 +88,7 @@ impl TableWriters for DeltaWriters {
         &self,
         name: &str,
         partition_values: &PartitionValues,
+        _fingerprint: &str,
     ) -> Result<Box<dyn TableWriter>> {
         let context = self.write_context(partition_values)?;
         let physical = context.physical_data_schema().clone();

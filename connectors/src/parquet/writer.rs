@@ -6,6 +6,7 @@
 //! | key in the footer | value |
 //! |---|---|
 //! | `alluvium.connector` | the connector's name |
+//! | `alluvium.fingerprint` | that of the configuration which made the rows (CF-1) |
 //! | `alluvium.offsets` | the ranges that its records lie in, `{"orders@ID/0": [0, 100]}`, the end not included |
 
 use std::collections::BTreeMap;
@@ -62,12 +63,14 @@ impl TableWriters for ParquetWriters {
         &self,
         name: &str,
         partition_values: &PartitionValues,
+        fingerprint: &str,
     ) -> Result<Box<dyn TableWriter>> {
         let ending = data_file::file_ending(self.compression);
         let folder = folders::folder(partition_values);
         Ok(Box::new(ParquetWriter {
             store: self.store.clone(),
             connector: self.connector.clone(),
+            fingerprint: fingerprint.to_owned(),
             path: format!("{folder}part-{name}.{ending}"),
             staged: format!("{FOLDER}/{}.staged/part-{name}", self.connector),
             partition_values: partition_values.clone(),
@@ -82,6 +85,7 @@ impl TableWriters for ParquetWriters {
 struct ParquetWriter {
     store: Store,
     connector: ConnectorName,
+    fingerprint: String,
     path: String,
     staged: String,
     partition_values: PartitionValues,
@@ -125,6 +129,7 @@ impl TableWriter for ParquetWriter {
         }
         if let State::Writing(mut file) = std::mem::replace(&mut self.state, State::Failed) {
             file.note("alluvium.connector", self.connector.to_string());
+            file.note("alluvium.fingerprint", self.fingerprint.clone());
             file.note("alluvium.offsets", self.offsets());
             self.state = State::Finished(file.finish()?);
         }

@@ -38,7 +38,7 @@ fn ids(first: i64, values: &PartitionValues) -> TableBatch {
 
 async fn staged(table: &OpenTable, name: &str, first: i64, value: Option<&str>) -> StagedFile {
     let values = PartitionValues(vec![("by".into(), value.map(str::to_owned))]);
-    let mut writer = table.writers.open_file(name, &values).unwrap();
+    let mut writer = table.writers.open_file(name, &values, "sha256:0").unwrap();
     writer.write(&ids(first, &values)).unwrap();
     writer.finish().unwrap();
     let file = writer.stage().await.unwrap();
@@ -93,7 +93,11 @@ async fn partition_values_that_do_not_fit_the_column_are_refused() {
     let open = |values: &[(&str, Option<&str>)]| {
         let own =
             |(column, value): &(&str, Option<&str>)| (column.to_string(), value.map(str::to_owned));
-        table.writers.open_file("f-1", &PartitionValues(values.iter().map(own).collect()))
+        table.writers.open_file(
+            "f-1",
+            &PartitionValues(values.iter().map(own).collect()),
+            "sha256:0",
+        )
     };
     assert!(open(&[("by", Some("2026-13-01"))]).is_err());
     assert!(open(&[("other", Some("2026-01-01"))]).is_err());
@@ -128,7 +132,8 @@ async fn a_large_file_goes_up_in_parts_and_is_whole() {
     let large = RecordBatch::try_new(small.rows().schema(), columns).unwrap();
     let large =
         TableBatch::new(topic_partition(0), range(0, 2000), PartitionValues::default(), large);
-    let mut writer = table.writers.open_file("large", &PartitionValues::default()).unwrap();
+    let mut writer =
+        table.writers.open_file("large", &PartitionValues::default(), "sha256:0").unwrap();
     writer.write(&large).unwrap();
     writer.finish().unwrap();
     place.faults.take_writes();
@@ -159,7 +164,8 @@ async fn a_failed_part_leaves_no_upload_behind() {
     let large = RecordBatch::try_new(small.rows().schema(), columns).unwrap();
     let large =
         TableBatch::new(topic_partition(0), range(0, 1000), PartitionValues::default(), large);
-    let mut writer = table.writers.open_file("large", &PartitionValues::default()).unwrap();
+    let mut writer =
+        table.writers.open_file("large", &PartitionValues::default(), "sha256:0").unwrap();
     writer.write(&large).unwrap();
     writer.finish().unwrap();
     place.faults.fail_parts(1);
@@ -224,6 +230,7 @@ async fn statistics_of_a_file_stand_in_the_log() {
 async fn a_file_without_rows_is_not_finished() {
     let place = Place::new();
     let table = created(&place).await;
-    let mut writer = table.writers.open_file("f-1", &PartitionValues::default()).unwrap();
+    let mut writer =
+        table.writers.open_file("f-1", &PartitionValues::default(), "sha256:0").unwrap();
     assert!(writer.finish().is_err());
 }

@@ -26,7 +26,14 @@ async fn files_are_named_so_that_a_person_can_read_them_and_say_where_rows_come_
     let notes: Vec<_> = files[0].notes.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     let tp = topic_partition(3);
     let offsets = format!("{{\"{}@{}/3\":[5,9]}}", tp.topic, tp.topic_id);
-    assert_eq!(notes, [("alluvium.connector", "contract"), ("alluvium.offsets", offsets.as_str())]);
+    assert_eq!(
+        notes,
+        [
+            ("alluvium.connector", "contract"),
+            ("alluvium.fingerprint", "sha256:0"),
+            ("alluvium.offsets", offsets.as_str())
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +51,7 @@ async fn rows_of_a_partitioned_table_are_in_folders_that_hive_knows_and_are_read
     let mut files = Vec::new();
     for (index, value) in values.iter().enumerate() {
         let folder = PartitionValues(vec![("country".into(), value.map(str::to_owned))]);
-        let mut file = table.writers.open_file(&format!("f-{index}"), &folder).unwrap();
+        let mut file = table.writers.open_file(&format!("f-{index}"), &folder, "sha256:0").unwrap();
         let start = index as i64;
         let ids = Arc::new(Int64Array::from(vec![start]));
         let rows = RecordBatch::try_new(in_file.clone(), vec![ids]).unwrap();

@@ -12,6 +12,7 @@ mod altered;
 mod crash_points;
 mod dead_letters;
 mod errors;
+mod fire;
 mod ground;
 mod group_protocols;
 mod idle;

@@ -171,7 +171,8 @@ pub fn batch(topic_partition: &TopicPartition, start: i64, end: i64) -> TableBat
 
 /// A staged file with these batches.
 pub async fn staged_file(table: &OpenTable, name: &str, batches: &[TableBatch]) -> StagedFile {
-    let mut writer = table.writers.open_file(name, &PartitionValues::default()).unwrap();
+    let mut writer =
+        table.writers.open_file(name, &PartitionValues::default(), "sha256:0").unwrap();
     for batch in batches {
         writer.write(batch).unwrap();
     }

@@ -28,7 +28,8 @@ pub async fn dropped_writers_leave_nothing_visible(subject: &dyn Subject) {
     let mut table = created(subject).await;
     for steps in 0..4 {
         let name = format!("dropped-{steps}");
-        let mut writer = table.writers.open_file(&name, &PartitionValues::default()).unwrap();
+        let mut writer =
+            table.writers.open_file(&name, &PartitionValues::default(), "sha256:0").unwrap();
         if steps > 0 {
             writer.write(&batch(&topic_partition(0), 0, 5)).unwrap();
         }
@@ -47,7 +48,8 @@ pub async fn dropped_writers_leave_nothing_visible(subject: &dyn Subject) {
 /// WR-2: what the writer counted is what the staged file says, and what a reader finds.
 pub async fn rows_and_bytes_at_close_equal_those_in_the_commit(subject: &dyn Subject) {
     let mut table = created(subject).await;
-    let mut writer = table.writers.open_file("f-1", &PartitionValues::default()).unwrap();
+    let mut writer =
+        table.writers.open_file("f-1", &PartitionValues::default(), "sha256:0").unwrap();
     writer.write(&batch(&topic_partition(0), 0, 700)).unwrap();
     assert_eq!(writer.status().rows, 700);
     assert!(writer.status().encoded_bytes > 0, "the rolling policy needs a size before the end");
@@ -83,7 +85,8 @@ pub async fn a_file_holds_rows_of_many_topic_partitions(subject: &dyn Subject) {
 /// A file whose first `stage` seemed to fail is staged again, and is one file.
 pub async fn a_file_may_be_staged_again(subject: &dyn Subject) {
     let mut table = created(subject).await;
-    let mut writer = table.writers.open_file("f-1", &PartitionValues::default()).unwrap();
+    let mut writer =
+        table.writers.open_file("f-1", &PartitionValues::default(), "sha256:0").unwrap();
     writer.write(&batch(&topic_partition(0), 0, 10)).unwrap();
     writer.finish().unwrap();
     let first = writer.stage().await.unwrap();
@@ -97,7 +100,8 @@ pub async fn a_file_may_be_staged_again(subject: &dyn Subject) {
 /// Steps out of order are refused, and do no harm to the file.
 pub async fn no_row_follows_the_end_of_a_file(subject: &dyn Subject) {
     let table = created(subject).await;
-    let mut writer = table.writers.open_file("f-1", &PartitionValues::default()).unwrap();
+    let mut writer =
+        table.writers.open_file("f-1", &PartitionValues::default(), "sha256:0").unwrap();
     let rows = batch(&topic_partition(0), 0, 10);
     writer.write(&rows).unwrap();
     assert!(writer.stage().await.is_err(), "staged before it was finished");
@@ -110,7 +114,8 @@ pub async fn no_row_follows_the_end_of_a_file(subject: &dyn Subject) {
 /// Rows whose columns are not the table's must not be written under other names.
 pub async fn rows_with_other_columns_are_refused(subject: &dyn Subject) {
     let table = created(subject).await;
-    let mut writer = table.writers.open_file("f-1", &PartitionValues::default()).unwrap();
+    let mut writer =
+        table.writers.open_file("f-1", &PartitionValues::default(), "sha256:0").unwrap();
     let good = batch(&topic_partition(0), 0, 10);
     let mut fields = good.rows().schema().fields().to_vec();
     fields[2] = Arc::new(fields[2].as_ref().clone().with_name("another"));

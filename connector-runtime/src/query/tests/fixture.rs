@@ -76,7 +76,7 @@ pub(super) async fn write_table(folder: &Path, rows: &str, part: Option<&str>) {
         TopicPartition { topic: "fixture".into(), topic_id: TopicId::Unavailable, partition: 0 };
     let range =
         OffsetRange::new(Offset::new(0).unwrap(), Offset::new(count as i64).unwrap()).unwrap();
-    let mut writer = table.writers.open_file("part-0", &values).unwrap();
+    let mut writer = table.writers.open_file("part-0", &values, "sha256:0").unwrap();
     writer.write(&TableBatch::new(topic_partition.clone(), range, values, rows)).unwrap();
     writer.finish().unwrap();
     let file = writer.stage().await.unwrap();
