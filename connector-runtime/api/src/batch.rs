@@ -14,7 +14,8 @@ pub const KAFKA_COLUMN: &str = "_kafka";
 pub struct TableSchema {
     /// All columns, partition columns included.
     pub columns: SchemaRef,
-    /// Names of the columns whose values choose the folder of a row.
+    /// What chooses the folder of a row: names of columns, or where the sink takes them units of time
+    /// of a column, in the spelling of [`PartitionField`](crate::partitioning::PartitionField).
     pub partition_columns: Vec<String>,
 }
 

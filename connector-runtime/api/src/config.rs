@@ -33,7 +33,9 @@ impl<T> fmt::Debug for Secret<T> {
 pub struct TableSettings {
     /// A path, or a URL such as `s3://bucket/prefix`.
     pub location: String,
-    /// Names of the columns that choose the folder of a row, for a table that is to be created.
+    /// What chooses the folder of a row, for a table that is to be created: names of columns, or
+    /// units of time of a column ([`PartitionField`](crate::partitioning::PartitionField)), which a
+    /// factory may refuse.
     pub partition_by: Vec<String>,
     /// Properties of the table format, for a table that is to be created.
     pub properties: BTreeMap<String, String>,

@@ -37,6 +37,7 @@ pub mod invariants;
 pub mod memory;
 pub mod offsets;
 pub mod outcome;
+pub mod partitioning;
 pub mod record;
 pub mod reset;
 pub mod schema;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field as Column, Schema, SchemaRef};
 use connector_api::batch::KAFKA_COLUMN;
 use connector_api::decoder::{EpochUnit, OnUnknownField, RESCUED_COLUMN};
+use connector_api::partitioning::TimeUnit;
 use connector_api::schema::{
     KafkaField, TYPE_NAMES, TYPES_ALLOWED, TypeError, parse_type, type_name,
 };
@@ -201,6 +202,14 @@ fn kafka_columns(section: &Section<'_>) -> Option<Vec<KafkaField>> {
 }
 
 /// Whether a table may be partitioned by a column of this type.
+pub(super) fn has_unit(data_type: &DataType, unit: TimeUnit) -> bool {
+    match data_type {
+        DataType::Timestamp(..) => true,
+        DataType::Date32 => unit != TimeUnit::Hour,
+        _ => false,
+    }
+}
+
 pub(super) fn may_partition(data_type: &DataType) -> bool {
     matches!(
         data_type,

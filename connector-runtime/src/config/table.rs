@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use connector_api::config::{Compression, Secret, SettingError, SinkFactory, TableSettings};
+use connector_api::partitioning::{PartitionField, TimeUnit};
+use connector_api::schema::type_name;
 use connector_api::sink::Sink;
 
 use super::columns;
@@ -182,7 +184,8 @@ fn partition_by(section: &Section<'_>, columns: Option<&Schema>) -> Option<Vec<S
             None => complete = false,
         }
     }
-    if complete && columns.is_some_and(|columns| names.len() == columns.fields().len()) {
+    let whole = names.iter().filter(|name| !name.ends_with(')')).count();
+    if complete && columns.is_some_and(|columns| whole == columns.fields().len()) {
         return field.reject(
             "all columns are partition columns, and none is left for the files",
             "partition by few columns with few values, such as a date",
@@ -192,33 +195,53 @@ fn partition_by(section: &Section<'_>, columns: Option<&Schema>) -> Option<Vec<S
 }
 
 fn partition_column(item: &Field<'_>, columns: Option<&Schema>) -> Option<String> {
-    let name = item.text("event_date")?;
-    if name.contains(['(', ')']) {
+    let text = item.text("event_date")?;
+    let Some(PartitionField { column: name, unit }) = PartitionField::parse(text) else {
         return item.reject(
-            format!("expressions are not supported yet, found {}", item.found()),
-            "name a column, as in `partition_by: [event_date]`",
+            format!("expected a column or a unit of time of one, found {}", item.found()),
+            format!(
+                "write `event_date`, or `day(ts)`; units are {}: the same record must be in the same folder \
+                 whenever it is written",
+                TimeUnit::ALLOWED
+            ),
         );
-    }
-    let Some(columns) = columns else { return Some(name.to_owned()) };
-    let Ok(column) = columns.field_with_name(name) else {
-        let help = match nearest(name, columns.fields().iter().map(|column| column.name().as_str()))
-        {
-            Some(similar) => format!("did you mean `{similar}`?"),
-            None => format!("declared are {}", columns::describe(columns)),
-        };
+    };
+    let text = text.to_owned();
+    let Some(columns) = columns else { return Some(text) };
+    let Ok(column) = columns.field_with_name(&name) else {
+        let help =
+            match nearest(&name, columns.fields().iter().map(|column| column.name().as_str())) {
+                Some(similar) => format!("did you mean `{similar}`?"),
+                None => format!("declared are {}", columns::describe(columns)),
+            };
         return item.reject(format!("{} is not among `schema.columns`", item.found()), help);
     };
-    if !columns::may_partition(column.data_type()) {
+    let folder = PartitionField { column: name, unit }.folder();
+    if unit.is_some() && columns.field_with_name(&folder).is_ok() {
+        return item.reject(
+            format!("the folders of {} would have the name of the column `{folder}`", item.found()),
+            "rename that column",
+        );
+    }
+    if let Some(unit) = unit
+        && !columns::has_unit(column.data_type(), unit)
+    {
+        return item.reject(
+            format!("{} is of a column of type {}", item.found(), type_name(column.data_type())),
+            "units are of columns of type timestamp, timestamp_ntz and, except for hours, date",
+        );
+    }
+    if unit.is_none() && !columns::may_partition(column.data_type()) {
         return item.reject(
             format!(
                 "a table cannot be partitioned by {}, which is {}",
                 item.found(),
-                connector_api::schema::type_name(column.data_type())
+                type_name(column.data_type())
             ),
             "partition by a column of type string, boolean, byte, short, int, long or date",
         );
     }
-    Some(name.to_owned())
+    Some(text)
 }
 
 /// `properties`: properties of the table format, such as Delta's `delta.logRetentionDuration`, for

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use connector_api::batch::TableSchema;
 use connector_api::decoder::{DecodeRequest, EpochUnit, OnUnknownField, RESCUED_COLUMN};
+use connector_api::partitioning::PartitionField;
 use connector_api::schema::{payload_columns, table_schema, type_name};
 use connector_api::{Error, Result};
 
@@ -32,9 +33,11 @@ pub(crate) fn schema_for_new(
     let columns = table_schema(&payload, &plan.schema.kafka_fields, rescue);
     let partition_columns = plan.table.settings.partition_by.clone();
     for column in &partition_columns {
-        if payload.index_of(column).is_err() {
+        let name =
+            PartitionField::parse(column).map_or_else(|| column.clone(), |field| field.column);
+        if payload.index_of(&name).is_err() {
             return Err(Error::user(format!(
-                "`partition_by` names `{column}`, which the first records do not have; declare it in `schema.columns`"
+                "`partition_by` names `{name}`, which the first records do not have; declare it in `schema.columns`"
             )));
         }
     }

@@ -45,6 +45,7 @@ impl SinkFactory for DeltaFactory {
 
     fn sink(&self, settings: &TableSettings) -> Result<Arc<dyn Sink>, Vec<SettingError>> {
         let mut errors = supported::refused_properties(&settings.properties);
+        errors.extend(supported::refused_partitions(&settings.partition_by));
         match store_at("delta", &settings.location, &settings.storage) {
             Ok(store) if errors.is_empty() => {
                 return Ok(sink_on(store, settings.clone()));

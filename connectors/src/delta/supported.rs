@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use connector_api::config::SettingError;
+use connector_api::partitioning::PartitionField;
 use connector_api::{Error, Result};
 use delta_kernel::schema::{DataType, MetadataValue, StructField, StructType};
 use delta_kernel::snapshot::Snapshot;
@@ -98,6 +99,20 @@ pub(super) fn refused_properties(properties: &BTreeMap<String, String>) -> Vec<S
         message: "this version cannot write a table with this property".into(),
     };
     properties.keys().filter(|key| refused(key)).map(error).collect()
+}
+
+/// Refuses units of time: readers of a Delta table know its partition columns by the schema alone.
+pub(super) fn refused_partitions(partition_by: &[String]) -> Vec<SettingError> {
+    let is_unit =
+        |text: &&String| PartitionField::parse(text).is_none_or(|field| field.unit.is_some());
+    let error = |text: &String| SettingError {
+        key: vec!["delta".into(), "partition_by".into()],
+        message: format!(
+            "a Delta table is partitioned by its columns, and `{text}` is a unit of time of one; \
+             use a column of type date, or `parquet`"
+        ),
+    };
+    partition_by.iter().filter(is_unit).map(error).collect()
 }
 
 fn column_rules(fields: &StructType, above: &str, found: &mut Vec<String>) {

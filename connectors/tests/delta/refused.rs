@@ -219,3 +219,13 @@ async fn a_place_that_is_a_file_is_refused() {
     let message = refusal(&place).await;
     assert!(message.contains("is no folder"), "{message}");
 }
+
+#[test]
+fn units_of_time_are_no_partition_columns() {
+    let mut settings = Place::new().settings;
+    settings.partition_by = vec!["country".to_owned(), "day(ts)".to_owned()];
+    let errors = DeltaFactory.sink(&settings).unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert_eq!(errors[0].key, ["delta", "partition_by"]);
+    assert!(errors[0].message.contains("`day(ts)` is a unit of time"), "{}", errors[0].message);
+}

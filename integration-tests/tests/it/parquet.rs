@@ -146,6 +146,50 @@ fn folders_are_those_of_hive_and_a_null_has_one_too() {
 }
 
 #[test]
+fn units_of_time_choose_folders_late_and_null_values_too() {
+    let case = case!();
+    let topic = case.topic(1);
+    const COLUMNS: &[Column] = &[
+        Column { name: "id", ours: "long", duckdb: "BIGINT", nullable: false },
+        Column { name: "ts", ours: "timestamp", duckdb: "TIMESTAMPTZ", nullable: true },
+    ];
+    let mut connector = connector(&case, &topic, &case.local_table());
+    connector.columns = Some(COLUMNS);
+    connector.partition_by = vec!["year(ts)", "day(ts)"];
+    let records = [
+        r#"{"id":1,"ts":"2026-11-24T23:59:59.999999Z"}"#,
+        r#"{"id":2,"ts":"2026-11-25T01:00:00+02:00"}"#,
+        r#"{"id":3,"ts":"1969-07-20T20:17:40Z"}"#,
+        r#"{"id":4}"#,
+    ];
+    produce_raw(&topic, &records.map(|record| RawRecord::of(0, record)));
+    to_the_end(&case, &connector);
+    let null = "__HIVE_DEFAULT_PARTITION__";
+    let expected = [
+        "ts_year=1969/ts_day=1969-07-20".to_owned(),
+        "ts_year=2026/ts_day=2026-11-24".to_owned(),
+        format!("ts_year={null}/ts_day={null}"),
+    ];
+    let names = names(connector.location.folder());
+    let mut folders: Vec<&str> = names
+        .iter()
+        .filter_map(|name| name.rsplit_once('/'))
+        .map(|(folder, _)| folder)
+        .filter(|folder| !folder.starts_with('_'))
+        .collect();
+    folders.dedup();
+    assert_eq!(folders, expected);
+    // The column stays in the files: a folder says less than its values.
+    let sql =
+        "select id, ts::varchar, ts_day::varchar from {table} where ts_year = 2026 order by id";
+    let expected = [
+        vec![json!(1), json!("2026-11-24 23:59:59.999999+00"), json!("2026-11-24")],
+        vec![json!(2), json!("2026-11-24 23:00:00+00"), json!("2026-11-24")],
+    ];
+    assert_eq!(reader::query(&connector.location, sql), expected);
+}
+
+#[test]
 fn w1_rows_in_memory_are_read_again() {
     survives(&case!(), "w1_rows_in_memory", false);
 }

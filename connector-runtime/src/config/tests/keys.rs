@@ -271,8 +271,10 @@ fn a_location_is_one_place_without_credentials() {
 fn partition_columns_are_declared_and_of_few_values() {
     delta("partition_by: [day, day]")
         .check(&["table.delta.partition_by[1]: `day` is there twice; keep one of them"]);
-    delta("partition_by: [day(ts)]").check(&[
-        "table.delta.partition_by[0]: expressions are not supported yet, found `day(ts)`; name a column, as in `partition_by: [event_date]`",
+    let units = "write `event_date`, or `day(ts)`; units are year, month, day and hour: the same record must be in the same folder whenever it is written";
+    delta("partition_by: [week(ts), now(), day(ts)]").check(&[
+        &format!("table.delta.partition_by[0]: expected a column or a unit of time of one, found `week(ts)`; {units}"),
+        &format!("table.delta.partition_by[1]: expected a column or a unit of time of one, found `now()`; {units}"),
     ]);
     delta("partition_by: day").check(&[
         "table.delta.partition_by: expected a list, found `day`; write a list, as in `partition_by: [event_date]`",
@@ -283,6 +285,14 @@ fn partition_columns_are_declared_and_of_few_values() {
         "table.delta.partition_by[0]: `dya` is not among `schema.columns`; did you mean `day`?",
         "table.delta.partition_by[1]: a table cannot be partitioned by `at`, which is timestamp; partition by a column of type string, boolean, byte, short, int, long or date",
         "table.delta.partition_by[2]: `region` is not among `schema.columns`; declared are `day` date, `at` timestamp",
+    ]);
+    let columns = "schema:\n  columns:\n    - {name: day, type: date}\n    - {name: id, type: long}\n    - {name: day_month, type: string}";
+    let units = "partition_by: [day(dya), hour(day), year(id), month(day), day(day)]";
+    File { top: columns, delta: units, ..File::default() }.check(&[
+        "table.delta.partition_by[0]: `day(dya)` is not among `schema.columns`; did you mean `day`?",
+        "table.delta.partition_by[1]: `hour(day)` is of a column of type date; units are of columns of type timestamp, timestamp_ntz and, except for hours, date",
+        "table.delta.partition_by[2]: `year(id)` is of a column of type long; units are of columns of type timestamp, timestamp_ntz and, except for hours, date",
+        "table.delta.partition_by[3]: the folders of `month(day)` would have the name of the column `day_month`; rename that column",
     ]);
     let columns = "schema: {columns: [{name: day, type: date}]}";
     File { top: columns, delta: "partition_by: [day]", ..File::default() }.check(&[

@@ -23,16 +23,16 @@ use connector_api::{Error, Result};
 use super::interpolate::Surroundings;
 use super::{ConfigErrors, ConnectorPlan, Registry};
 
-/// Takes any location; refuses what the tests want refused.
+/// Takes any location; refuses what the tests want refused. Makes sinks of the format of this name.
 #[derive(Debug)]
-struct FakeSinks;
+struct FakeSinks(&'static str);
 
 #[derive(Debug)]
 struct FakeSink(String);
 
 impl SinkFactory for FakeSinks {
     fn format(&self) -> &'static str {
-        "delta"
+        self.0
     }
 
     fn sink(&self, settings: &TableSettings) -> Result<Arc<dyn Sink>, Vec<SettingError>> {
@@ -99,7 +99,9 @@ impl DecoderFactory for FakeDecoders {
 }
 
 fn registry() -> Registry {
-    Registry { sinks: vec![Arc::new(FakeSinks)], decoders: vec![Arc::new(FakeDecoders)] }
+    let sinks: Vec<Arc<dyn SinkFactory>> =
+        vec![Arc::new(FakeSinks("delta")), Arc::new(FakeSinks("parquet"))];
+    Registry { sinks, decoders: vec![Arc::new(FakeDecoders)] }
 }
 
 /// An environment with a secret in it.
