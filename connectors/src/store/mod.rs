@@ -2,6 +2,7 @@
 
 mod listing;
 pub(crate) mod local;
+pub mod probe;
 pub(crate) mod upload;
 
 use std::collections::BTreeMap;
