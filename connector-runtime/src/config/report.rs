@@ -159,7 +159,7 @@ fn secret_spans(root: &Node) -> Vec<Range<usize>> {
         });
     };
     root.walk(&mut |node| match &node.value {
-        Value::Scalar(scalar) if scalar.text.contains("${") || has_user_info(&scalar.text) => {
+        Value::Scalar(scalar) if scalar.text.contains("${") || holds_credentials(&scalar.text) => {
             all_below(node)
         }
         Value::Map(entries) => {
@@ -174,10 +174,17 @@ fn secret_spans(root: &Node) -> Vec<Range<usize>> {
     spans
 }
 
-/// True for a URL with somebody's name, and maybe password, before its host.
-pub(super) fn has_user_info(text: &str) -> bool {
-    let authority = text.split_once("://").and_then(|(_, rest)| rest.split('/').next());
-    authority.is_some_and(|authority| authority.contains('@'))
+/// True for a URL with somebody's name, and maybe password, before its host, or a query, which may hold
+/// a signature. Azure's `abfss://container@account` has neither.
+pub(super) fn holds_credentials(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let has_user_info = match (scheme, authority.rsplit_once('@')) {
+        (_, None) => false,
+        ("az" | "abfs" | "abfss", Some((container, _))) => container.contains([':', '@']),
+        (_, Some(_)) => true,
+    };
+    has_user_info || rest.contains('?')
 }
 
 /// True for the keys that hold credentials, also if they are misspelt.

@@ -13,7 +13,7 @@ use super::columns;
 use super::field::Field;
 use super::node::{Node, Value};
 use super::plan::TablePlan;
-use super::report::{MASK, has_user_info};
+use super::report::{MASK, holds_credentials};
 use super::section::{Key, Section, key, later};
 use super::words::nearest;
 
@@ -138,7 +138,8 @@ fn format<'a, 's>(
     }
 }
 
-/// `location`: where the table is or is to be made: a path, `file:///path`, or `s3://bucket/prefix`.
+/// `location`: where the table is or is to be made: a path, `file:///path`, `s3://bucket/prefix`,
+/// `gs://bucket/prefix`, `az://container/prefix`, or `abfss://container@account.dfs.core.windows.net/prefix`.
 fn location(section: &Section<'_>) -> Option<String> {
     const HELP: &str = "say where the table is to be: `./data/clicks` or `s3://lake/bronze/clicks`";
     location_at(&section.required("location", HELP)?)
@@ -146,22 +147,13 @@ fn location(section: &Section<'_>) -> Option<String> {
 
 fn location_at(field: &Field<'_>) -> Option<String> {
     let text = field.text("./data/clicks")?;
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
-    if let Some(later) =
-        scheme.filter(|scheme| ["gs", "az", "abfs", "abfss", "adl"].contains(scheme))
-    {
-        return field.reject(
-            format!("`{later}://` is not supported yet"),
-            "use a path, `file:///path` or `s3://bucket/prefix`, which any S3-compatible store serves",
-        );
-    }
     if text.contains(['{', '}']) {
         return field.reject(
             format!("placeholders in a location are not supported yet, found {}", field.found()),
             "one connector writes one table: use a connector for each topic",
         );
     }
-    if has_user_info(text) {
+    if holds_credentials(text) {
         return field
             .reject("a location must not hold credentials", "put them under `table.storage`");
     }

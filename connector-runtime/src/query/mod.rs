@@ -35,7 +35,7 @@ use crate::config::Registry;
         Columns keep the spelling of the table: `userId` is not `userid`. Fields of a struct are read with a dot: \
         `_kafka.offset`. The SQL reads only; it sees the version of each table that is newest when it starts.\n\n\
         Stores such as s3:// take region, endpoint and credentials from the environment (AWS_REGION, \
-        AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ...); connectors take them from their files.",
+        AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, GOOGLE_..., AZURE_...); connectors take them from their files.",
     override_usage = "alluvium query [OPTIONS] <FILE_OR_LOCATION>... <SQL>",
     after_long_help = "Examples:\n  \
         alluvium query clicks.yaml 'select event, count(*) from clicks group by event'\n  \

@@ -4,7 +4,8 @@
 //!
 //! * A version of the table is one object in `_delta_log`, created only if it is not there yet.
 //!   That is the compare-and-swap: offsets are checked on version V, and the commit is written as
-//!   V+1 or not at all (CM-1, CM-2).
+//!   V+1 or not at all (CM-1, CM-2). A store that does not keep that condition is refused, once it
+//!   was tried, before a table is made there or written to.
 //! * A `txn` action keeps a number per application id, in the same commit as the files. Ours is
 //!   the next offset per topic partition (Delta protocol, "Transaction Identifiers").
 //! * `commitInfo` carries our token, so that a commit can be found again after a lost answer (CM-3).
@@ -32,6 +33,7 @@ use connector_api::ids::ConnectorName;
 use connector_api::sink::{OpenTable, Sink, TableReader};
 use connector_api::{Context, Result};
 
+use crate::store::probe::{CheckOnce, Conditions};
 use crate::store::{Store, store_at};
 
 /// Makes sinks for Delta tables: the key `delta` below `table`.
@@ -60,7 +62,9 @@ impl SinkFactory for DeltaFactory {
 /// A sink for the table at a place in any object store, also one that no location can name.
 pub fn sink_on(store: Store, settings: TableSettings) -> Arc<dyn Sink> {
     let location = store.shown(&settings.location);
-    Arc::new(DeltaSink { store, settings, location })
+    // A commit creates the next version.
+    let conditions = CheckOnce::new(Conditions::Create);
+    Arc::new(DeltaSink { store, settings, location, conditions })
 }
 
 /// One Delta table, existing or not.
@@ -70,6 +74,27 @@ struct DeltaSink {
     settings: TableSettings,
     /// For messages.
     location: String,
+    /// What the store must keep, tried before anything is written to it.
+    conditions: CheckOnce,
+}
+
+impl DeltaSink {
+    async fn open_checked(&self, connector: &ConnectorName) -> Result<Option<OpenTable>> {
+        let opened = table::open(&self.store, connector, self.settings.compression).await?;
+        if opened.is_some() {
+            self.conditions.check(&self.store).await?;
+        }
+        Ok(opened)
+    }
+
+    async fn create_checked(
+        &self,
+        connector: &ConnectorName,
+        schema: &TableSchema,
+    ) -> Result<OpenTable> {
+        self.conditions.check(&self.store).await?;
+        table::create(&self.store, connector, &self.settings, schema).await
+    }
 }
 
 #[async_trait]
@@ -79,13 +104,13 @@ impl Sink for DeltaSink {
     }
 
     async fn open(&self, connector: &ConnectorName) -> Result<Option<OpenTable>> {
-        table::open(&self.store, connector, self.settings.compression)
+        self.open_checked(connector)
             .await
             .context(|| format!("failed to open the Delta table at `{}`", self.location()))
     }
 
     async fn create(&self, connector: &ConnectorName, schema: &TableSchema) -> Result<OpenTable> {
-        table::create(&self.store, connector, &self.settings, schema)
+        self.create_checked(connector, schema)
             .await
             .context(|| format!("failed to create the Delta table at `{}`", self.location()))
     }

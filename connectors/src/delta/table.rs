@@ -23,6 +23,7 @@ use super::committer::DeltaCommitter;
 use super::maintenance::DeltaMaintenance;
 use super::writer::DeltaWriters;
 use super::{log, schema, supported};
+use crate::store::probe::is_probe;
 use crate::store::{self, Store, store_error};
 
 /// How we sign commits in the table's history.
@@ -284,6 +285,9 @@ fn is_absent(error: &KernelError) -> bool {
 /// True for a file that no writer of ours left behind: a data file of a dropped round outlives a
 /// table that was removed in that moment, and must not keep a new one from being made.
 fn is_foreign(file: &str) -> bool {
+    if is_probe(file) {
+        return false;
+    }
     let name = file.rsplit('/').next().unwrap_or(file);
     let mut parts = name.strip_prefix("part-").unwrap_or_default().splitn(3, '-');
     let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();

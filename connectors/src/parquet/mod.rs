@@ -31,6 +31,7 @@ use connector_api::ids::ConnectorName;
 use connector_api::sink::{OpenTable, Sink, TableReader};
 use connector_api::{Context, Result};
 
+use crate::store::probe::{CheckOnce, Conditions};
 use crate::store::{Store, store_at};
 
 /// Makes sinks for folders of Parquet files: the key `parquet` below `table`.
@@ -60,7 +61,9 @@ impl SinkFactory for ParquetFactory {
 /// A sink for the folder at a place in any object store, also one that no location can name.
 pub fn sink_on(store: Store, settings: TableSettings) -> Arc<dyn Sink> {
     let location = store.shown(&settings.location);
-    Arc::new(ParquetSink { store, settings, location })
+    // A commit replaces the ledger that was read.
+    let conditions = CheckOnce::new(Conditions::CreateAndUpdate);
+    Arc::new(ParquetSink { store, settings, location, conditions })
 }
 
 /// One folder of Parquet files, existing or not.
@@ -70,6 +73,27 @@ struct ParquetSink {
     settings: TableSettings,
     /// For messages.
     location: String,
+    /// What the store must keep, tried before anything is written to it.
+    conditions: CheckOnce,
+}
+
+impl ParquetSink {
+    async fn open_checked(&self, connector: &ConnectorName) -> Result<Option<OpenTable>> {
+        let opened = table::open(&self.store, connector, self.settings.compression).await?;
+        if opened.is_some() {
+            self.conditions.check(&self.store).await?;
+        }
+        Ok(opened)
+    }
+
+    async fn create_checked(
+        &self,
+        connector: &ConnectorName,
+        schema: &TableSchema,
+    ) -> Result<OpenTable> {
+        self.conditions.check(&self.store).await?;
+        table::create(&self.store, connector, self.settings.compression, schema).await
+    }
 }
 
 #[async_trait]
@@ -79,13 +103,13 @@ impl Sink for ParquetSink {
     }
 
     async fn open(&self, connector: &ConnectorName) -> Result<Option<OpenTable>> {
-        table::open(&self.store, connector, self.settings.compression)
+        self.open_checked(connector)
             .await
             .context(|| format!("failed to open the Parquet table at `{}`", self.location()))
     }
 
     async fn create(&self, connector: &ConnectorName, schema: &TableSchema) -> Result<OpenTable> {
-        table::create(&self.store, connector, self.settings.compression, schema)
+        self.create_checked(connector, schema)
             .await
             .context(|| format!("failed to create the Parquet table at `{}`", self.location()))
     }

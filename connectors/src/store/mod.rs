@@ -1,35 +1,30 @@
-//! From a location to an object store: local disk, S3 and compatible stores.
+//! From a location to an object store: local disk, S3 and compatible stores, Google Cloud, Azure.
 
+mod cloud;
 mod listing;
 pub(crate) mod local;
+pub mod probe;
 pub(crate) mod upload;
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
-use std::io;
 use std::path::{Component, Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use connector_api::config::{Secret, SettingError};
 use connector_api::{Error, Retry};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
-/// How long one request may take before it is given up.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a request is repeated after server errors.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
-const RETRIES_MAX: usize = 4;
-/// Longer than the last of the repeated requests can take.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// The locations that this build can reach, for messages.
-const ALLOWED: &str = "a path, `file:///path` or `s3://bucket/prefix`";
+const ALLOWED: &str = "a path, `file:///path`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` \
+                       or `abfss://container@account.dfs.core.windows.net/prefix`";
 
 /// A table's place in an object store.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store {
     /// The store, rooted at the bucket or at the file system's root.
     pub objects: Arc<dyn ObjectStore>,
@@ -59,6 +54,13 @@ impl Store {
     }
 }
 
+/// Without the stores' own fields, which hold credentials.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({} in {})", self.url, self.objects)
+    }
+}
+
 /// What a store says as an error of ours. A refusal is for the user to mend, perhaps while we
 /// run: trying again may help either way.
 pub(crate) fn store_error(doing: impl Into<String>, error: object_store::Error) -> Error {
@@ -69,13 +71,21 @@ pub(crate) fn store_error(doing: impl Into<String>, error: object_store::Error) 
     ours.with_source(error)
 }
 
-/// S3's words for what only the user can mend. Listings do not tell them by the kind of their error.
+/// The stores' words for what only the user can mend. Listings do not tell them by the kind of their error.
 const REFUSALS: &[&str] = &[
     "AccessDenied",
+    "AccountIsDisabled",
+    "AuthenticationFailed",
+    "AuthorizationFailure",
+    "AuthorizationPermissionMismatch",
+    "ContainerNotFound",
     "InvalidAccessKeyId",
+    "InvalidAuthenticationInfo",
+    "NoAuthenticationInformation",
     "NoSuchBucket",
     "PermanentRedirect",
     "SignatureDoesNotMatch",
+    "UserProjectMissing",
 ];
 
 fn is_refusal(error: &object_store::Error) -> bool {
@@ -114,13 +124,9 @@ pub fn store_at(
                 url.to_file_path().map_err(|()| refused(format!("`{location}` names no path")))?;
             local(format, &path, options)
         }
-        Some(("s3" | "s3a", _)) => s3(format, location, options),
-        Some((scheme @ ("gs" | "az" | "abfs" | "abfss" | "adl" | "azure"), _)) => {
-            Err(refused(format!("`{scheme}://` is not supported yet; allowed is {ALLOWED}")))
-        }
-        Some((scheme, _)) => {
+        Some((scheme, _)) => cloud::store_at(format, location, options).unwrap_or_else(|| {
             Err(refused(format!("`{scheme}://` is no known location; allowed is {ALLOWED}")))
-        }
+        }),
     }
 }
 
@@ -147,7 +153,7 @@ fn local(
         .map_err(|()| refused(format!("`{shown}` is no path")))?;
     Path::from_url_path(url.path())
         .map_err(|e| refused(format!("`{shown}` cannot be used as a location: {e}")))?;
-    Ok(Store { objects: Arc::new(local::LocalDisk::default()), url, deadline: DEADLINE })
+    Ok(Store { objects: Arc::new(local::LocalDisk::default()), url, deadline: cloud::DEADLINE })
 }
 
 /// The same path without `..`, which object stores do not have.
@@ -160,58 +166,6 @@ fn without_parents(path: &FilePath) -> PathBuf {
         }
     }
     plain
-}
-
-fn s3(
-    format: &str,
-    location: &str,
-    options: &BTreeMap<String, Secret<String>>,
-) -> Result<Store, SettingError> {
-    let refused =
-        |message: String| SettingError { key: vec![format.into(), "location".into()], message };
-    let mut url =
-        Url::parse(location).map_err(|e| refused(format!("`{location}` is no URL: {e}")))?;
-    let bucket = url.host_str().unwrap_or_default().to_owned();
-    if bucket.is_empty() {
-        return Err(refused(format!(
-            "`{location}` names no bucket: `s3://bucket/prefix` is allowed"
-        )));
-    }
-    if !url.path().ends_with('/') {
-        url.set_path(&format!("{}/", url.path()));
-    }
-    // The environment's word counts like the option; our client options would overrule it.
-    let mut allow_http = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value == "true");
-    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
-    for (option, value) in options {
-        let key: AmazonS3ConfigKey = option.parse().map_err(|_| unknown_option(option))?;
-        allow_http |= option.ends_with("allow_http") && value.expose() == "true";
-        builder = builder.with_config(key, value.expose());
-    }
-    let client = ClientOptions::new()
-        .with_timeout(REQUEST_TIMEOUT)
-        .with_connect_timeout(Duration::from_secs(5))
-        .with_allow_http(allow_http);
-    let retry = RetryConfig {
-        backoff: BackoffConfig::default(),
-        max_retries: RETRIES_MAX,
-        retry_timeout: RETRY_TIMEOUT,
-    };
-    let store = builder
-        .with_client_options(client)
-        .with_retry(retry)
-        .build()
-        .map_err(|e| SettingError { key: vec!["storage".into()], message: e.to_string() })?;
-    Ok(Store { objects: Arc::new(store), url, deadline: DEADLINE })
-}
-
-fn unknown_option(option: &str) -> SettingError {
-    const USUAL: &str = "aws_region, aws_endpoint, aws_access_key_id, aws_secret_access_key, \
-                         aws_session_token, aws_allow_http, aws_virtual_hosted_style_request";
-    SettingError {
-        key: vec!["storage".into(), option.into()],
-        message: format!("unknown option of an S3 store; the usual ones are {USUAL}"),
-    }
 }
 
 #[cfg(test)]
@@ -236,16 +190,8 @@ mod tests {
     fn a_location_is_a_path_or_a_url_of_a_known_store() {
         check("/data/orders", &[], Ok("file:///data/orders/"));
         check("file:///data/my orders", &[], Ok("file:///data/my%20orders/"));
-        let keys = [
-            ("aws_region", "eu-west-1"),
-            ("aws_access_key_id", "k"),
-            ("aws_secret_access_key", "s"),
-        ];
-        check("s3://lake/bronze", &keys, Ok("s3://lake/bronze/"));
-        check("gs://lake/bronze", &[], Err("not supported yet"));
-        check("ftp://lake", &[], Err("no known location"));
+        check("ftp://lake", &[], Err("no known location; allowed is a path"));
         check("/data", &[("aws_region", "x")], Err("no storage options"));
-        check("s3://lake/x", &[("aws_regoin", "x")], Err("unknown option"));
     }
 
     #[test]

@@ -229,3 +229,37 @@ fn units_of_time_are_no_partition_columns() {
     assert_eq!(errors[0].key, ["delta", "partition_by"]);
     assert!(errors[0].message.contains("`day(ts)` is a unit of time"), "{}", errors[0].message);
 }
+
+/// Two workers could both win the same version there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_ignores_conditions_is_refused_with_and_without_a_table() {
+    let place = Place::new();
+    place.faults.ignore_conditions();
+    let message = place.sink().create(&connector(), &schema()).await.unwrap_err().to_string();
+    assert!(message.contains("does not keep the conditions of writes"), "{message}");
+    assert!(!place.root().join("_delta_log").try_exists().unwrap(), "no table was made");
+
+    let place = Place::new();
+    drop(created(&place).await);
+    place.faults.ignore_conditions();
+    let message = refusal(&place).await;
+    assert!(message.contains("does not keep the conditions of writes"), "{message}");
+    assert!(!place.entry(1).try_exists().unwrap(), "nothing was committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_tried_once_and_what_that_leaves_behind_is_no_foreign_file() {
+    let place = Place::new();
+    let folder = place.root().join("_alluvium");
+    std::fs::create_dir_all(&folder).unwrap();
+    let left = "probe-0123456789abcdef0123456789abcdef";
+    std::fs::write(folder.join(left), "of a worker that was killed").unwrap();
+    let sink = place.sink();
+    assert!(sink.open(&connector()).await.unwrap().is_none());
+    assert_eq!(place.faults.take_writes(), Vec::<String>::new(), "there is no table to write to");
+    drop(sink.create(&connector(), &schema()).await.unwrap());
+    drop(sink.open(&connector()).await.unwrap());
+    let writes = place.faults.take_writes();
+    let tries: Vec<_> = writes.iter().filter(|write| write.contains("/_alluvium/probe-")).collect();
+    assert!(tries.len() == 2 && tries[0] == tries[1], "{tries:?}");
+}

@@ -105,7 +105,9 @@ async fn a_checksum_file_is_there_after_creating_and_after_opening() {
     assert!(exists(&place, "00000000000000000001.crc"));
     place.faults.take_writes();
     drop(opened(&place).await);
-    assert_eq!(place.faults.take_writes(), Vec::<String>::new(), "once is enough");
+    let mut writes = place.faults.take_writes();
+    writes.retain(|write| !write.contains("/_alluvium/probe-"));
+    assert_eq!(writes, Vec::<String>::new(), "once is enough");
 }
 
 /// One commit is one request to write: the log is not read again, and nothing else is kept up.

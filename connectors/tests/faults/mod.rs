@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -55,6 +56,7 @@ pub(crate) struct Faults {
     failing_parts: Arc<Mutex<usize>>,
     /// What becomes of the next renames.
     renames: Mutex<VecDeque<RenameFault>>,
+    ignores_conditions: AtomicBool,
     /// Told when the client of a silent request has stopped waiting.
     given_up: Arc<Notify>,
     /// Writes so far: `put path`, `multipart path`, `abort`.
@@ -82,6 +84,7 @@ impl Faults {
             reads: Mutex::default(),
             failing_parts: Arc::default(),
             renames: Mutex::default(),
+            ignores_conditions: AtomicBool::default(),
             given_up: Arc::default(),
             writes: Arc::default(),
         })
@@ -101,6 +104,11 @@ impl Faults {
     pub(crate) fn miss_reads(&self, count: usize) {
         let mut reads = self.reads.lock().unwrap();
         (reads.failing, reads.as_missing) = (count, true);
+    }
+
+    /// From now on the store writes whatever it is told to, whether its condition holds or not.
+    pub(crate) fn ignore_conditions(&self) {
+        self.ignores_conditions.store(true, Ordering::Relaxed);
     }
 
     /// Waits until the client of a silent request has stopped waiting.
@@ -185,8 +193,11 @@ impl ObjectStore for Faults {
         &self,
         path: &Path,
         payload: PutPayload,
-        options: PutOptions,
+        mut options: PutOptions,
     ) -> Result<PutResult> {
+        if self.ignores_conditions.load(Ordering::Relaxed) {
+            options.mode = PutMode::Overwrite;
+        }
         self.writes.lock().unwrap().push(format!("put {path}"));
         let fault = match is_entry(path) && options.mode != PutMode::Overwrite {
             true => self.next.lock().unwrap().pop_front(),

@@ -1,6 +1,8 @@
 //! The ledger as people read it, and what happens if it or the table is not the one that was known.
 
-use connector_api::contract::{Round, commit, connector, created, opened, topic_partition};
+use connector_api::contract::{
+    Round, Subject, commit, connector, created, opened, topic_partition,
+};
 use connector_api::outcome::{CommitOutcome, Conflict, TokenLookup};
 
 use super::place::Place;
@@ -102,4 +104,21 @@ async fn objects_of_a_newer_form_are_refused() {
     place.put(LEDGER, newer.replacen("\"form\": 1", "\"form\": 2", 1)).await;
     let error = opened(&place).await.committer.checkpoint().await.unwrap_err();
     assert!(error.to_string().contains("has the form 2, and this build knows 1"), "{error}");
+}
+
+/// Two workers could both swap the same ledger there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_ignores_conditions_is_refused_with_and_without_a_table() {
+    let place = Place::in_memory();
+    place.faults.ignore_conditions();
+    let schema = connector_api::contract::schema();
+    let created_there = place.sink().create(&connector(), &schema).await;
+    let message = created_there.unwrap_err().to_string();
+    assert!(message.contains("does not keep the conditions of writes"), "{message}");
+
+    let place = Place::in_memory();
+    drop(created(&place).await);
+    place.faults.ignore_conditions();
+    let message = place.sink().open(&connector()).await.unwrap_err().to_string();
+    assert!(message.contains("does not keep the conditions of writes"), "{message}");
 }

@@ -251,15 +251,19 @@ fn a_columns_name_is_free_and_unique_whatever_its_case() {
 #[test]
 fn a_location_is_one_place_without_credentials() {
     let at = |location| File { location: Some(location), ..File::default() };
-    at("gs://lake/x").check(&[
-        "table.delta.location: `gs://` is not supported yet; use a path, `file:///path` or `s3://bucket/prefix`, which any S3-compatible store serves",
-    ]);
     at("./data/{topic}").check(&[
         "table.delta.location: placeholders in a location are not supported yet, found `./data/{topic}`; one connector writes one table: use a connector for each topic",
     ]);
-    at("s3://key:hunter2@lake/x").check(&[
-        "table.delta.location: a location must not hold credentials; put them under `table.storage`",
-    ]);
+    let holders = [
+        "s3://key:hunter2@lake/x",
+        "az://lake/x?sig=hunter2",
+        "abfss://lake:hunter2@me.dfs.core.windows.net/x",
+    ];
+    for location in holders {
+        at(location).check(&[
+            "table.delta.location: a location must not hold credentials; put them under `table.storage`",
+        ]);
+    }
     at("\"\"")
         .check(&["table.delta.location: the value is empty; write a value, as in `./data/clicks`"]);
     at("").check(&[

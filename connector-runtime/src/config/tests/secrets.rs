@@ -33,6 +33,8 @@ fn messages_and_quoted_lines_hold_no_secret() {
     check(&table("storage: {password: \"${env:SECRET}\"}").text());
     check(&table("storage: hunter2").text());
     check(&top("").text().replace("./data/clicks", "s3://key:hunter2@lake/x"));
+    check(&top("").text().replace("./data/clicks", "az://lake/x?sig=hunter2"));
+    check(&top("").text().replace("./data/clicks", "abfss://lake:hunter2@me.dfs.core.windows.net"));
     check(&top("write: {compression: \"${env:SECRET}\", file_size: \"${env:SECRET}\"}").text());
     check(&top("x: &pw hunter2\ndescription: [*pw]\nx-password: *pw").text());
 }

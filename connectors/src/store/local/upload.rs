@@ -67,6 +67,10 @@ impl MultipartUpload for Upload {
 
     async fn abort(&mut self) -> Result<()> {
         let temporary = self.temporary.take().ok_or_else(|| self.incomplete("it has ended"))?;
-        blocking(move || Ok(drop(temporary))).await
+        blocking(move || {
+            drop(temporary);
+            Ok(())
+        })
+        .await
     }
 }
