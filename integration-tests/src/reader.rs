@@ -62,7 +62,7 @@ fn source(location: &Location) -> String {
 
 fn is_parquet(location: &Location) -> bool {
     match location {
-        Location::Local(folder) => folder.join(PARQUET_TABLE).exists(),
+        Location::Local(folder) => folder.join(PARQUET_TABLE).try_exists().unwrap(),
         Location::S3 { uri, .. } => files(location, &format!("{uri}/{PARQUET_TABLE}")) > 0,
     }
 }
