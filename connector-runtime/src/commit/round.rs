@@ -134,6 +134,8 @@ pub struct CommitRound {
     fingerprint: String,
     state: State,
     fence_open: bool,
+    /// Why the last commit got no answer, to be told if it turns out not to have landed.
+    doubt: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -188,6 +190,7 @@ impl CommitRound {
             fingerprint,
             state: State::Collecting(Collected::default()),
             fence_open: true,
+            doubt: None,
         }
     }
 
@@ -294,7 +297,8 @@ impl CommitRound {
             (State::Committing { commits, attempt }, Event::NotSent(error)) => {
                 wait(commits, attempt, Then::Commit, error, now)
             }
-            (State::Committing { commits, attempt }, Event::Unanswered(_)) => {
+            (State::Committing { commits, attempt }, Event::Unanswered(error)) => {
+                self.doubt = Some(error);
                 find(commits, attempt)
             }
             (State::Doubtful { commits, attempt }, Event::Looked(lookup)) => {
@@ -359,7 +363,7 @@ impl CommitRound {
     }
 
     fn looked(
-        &self,
+        &mut self,
         commits: Commits,
         attempt: u32,
         lookup: TokenLookup,
@@ -370,7 +374,10 @@ impl CommitRound {
                 self.answered(commits, CommitOutcome::AlreadyCommitted(receipt))
             }
             TokenLookup::NotFound if self.fence_open => {
-                let error = Error::external("the table did not take the commit");
+                let mut error = Error::external("the table did not take the commit");
+                if let Some(doubt) = self.doubt.take() {
+                    error = error.with_source(doubt);
+                }
                 wait(commits, attempt, Then::Commit, error, now)
             }
             TokenLookup::NotFound => over(handed_back()),
@@ -679,5 +686,25 @@ mod tests {
             vec![staged(), Event::Wake, seal(), seal(), staged()],
             &["-", "-", "finish", "-", "commit"],
         );
+    }
+
+    #[test]
+    fn a_commit_that_never_lands_is_told_with_what_kept_it_from_landing() {
+        let mut round = collecting();
+        round.on(seal(), NOW);
+        round.on(staged(), NOW);
+        let mut at = NOW;
+        loop {
+            round.on(Event::Unanswered(Error::external("no space left")), at);
+            match round.on(Event::Looked(TokenLookup::NotFound), at) {
+                Some(Action::WakeAt(next)) => at = next,
+                Some(Action::End(Settle::Stop(error))) => {
+                    let told = "the table did not take the commit: no space left";
+                    return assert_eq!(error.to_string(), told);
+                }
+                other => panic!("{other:?}"),
+            }
+            round.on(Event::Wake, at);
+        }
     }
 }
