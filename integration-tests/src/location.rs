@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::azurite::{ACCOUNT, ACCOUNT_KEY};
 use crate::object_store::{ACCESS_KEY, REGION, SECRET_KEY};
 
 /// Where a test's table lies.
@@ -18,6 +19,13 @@ pub enum Location {
         /// `host:port` of the emulator.
         endpoint: String,
     },
+    /// A prefix in a container of the Azure emulator.
+    Azure {
+        /// `az://container/prefix`.
+        uri: String,
+        /// `host:port` of the emulator.
+        endpoint: String,
+    },
 }
 
 impl Location {
@@ -25,7 +33,7 @@ impl Location {
     pub fn uri(&self) -> String {
         match self {
             Location::Local(folder) => folder.to_string_lossy().into_owned(),
-            Location::S3 { uri, .. } => uri.clone(),
+            Location::S3 { uri, .. } | Location::Azure { uri, .. } => uri.clone(),
         }
     }
 
@@ -40,6 +48,9 @@ impl Location {
             Location::S3 { uri, endpoint } => {
                 Location::S3 { uri: format!("{uri}{suffix}"), endpoint: endpoint.clone() }
             }
+            Location::Azure { uri, endpoint } => {
+                Location::Azure { uri: format!("{uri}{suffix}"), endpoint: endpoint.clone() }
+            }
         }
     }
 
@@ -47,18 +58,37 @@ impl Location {
     pub fn folder(&self) -> &PathBuf {
         match self {
             Location::Local(folder) => folder,
-            Location::S3 { uri, .. } => panic!("{uri} is no folder"),
+            Location::S3 { uri, .. } | Location::Azure { uri, .. } => panic!("{uri} is no folder"),
         }
     }
 
-    /// The lines of `table.storage` that the worker needs to get there.
-    pub(crate) fn storage_yaml(&self) -> String {
+    /// The options of the store that lead there.
+    pub(crate) fn storage(&self) -> Vec<(&'static str, String)> {
         match self {
-            Location::Local(_) => String::new(),
-            Location::S3 { endpoint, .. } => format!(
-                "  storage:\n    aws_endpoint: http://{endpoint}\n    aws_allow_http: \"true\"\n    \
-                 aws_region: {REGION}\n    aws_access_key_id: {ACCESS_KEY}\n    aws_secret_access_key: {SECRET_KEY}\n"
-            ),
+            Location::Local(_) => Vec::new(),
+            Location::S3 { endpoint, .. } => vec![
+                ("aws_endpoint", format!("http://{endpoint}")),
+                ("aws_allow_http", "true".into()),
+                ("aws_region", REGION.into()),
+                ("aws_access_key_id", ACCESS_KEY.into()),
+                ("aws_secret_access_key", SECRET_KEY.into()),
+            ],
+            Location::Azure { endpoint, .. } => vec![
+                ("azure_storage_endpoint", format!("http://{endpoint}/{ACCOUNT}")),
+                ("azure_allow_http", "true".into()),
+                ("azure_storage_account_name", ACCOUNT.into()),
+                ("azure_storage_account_key", ACCOUNT_KEY.into()),
+            ],
+        }
+    }
+
+    /// The same as lines below `table`.
+    pub(crate) fn storage_yaml(&self) -> String {
+        let options = self.storage();
+        let lines = options.iter().map(|(option, value)| format!("    {option}: \"{value}\"\n"));
+        match options.is_empty() {
+            true => String::new(),
+            false => format!("  storage:\n{}", lines.collect::<String>()),
         }
     }
 
@@ -69,6 +99,11 @@ impl Location {
             Location::S3 { endpoint, .. } => {
                 json!({"endpoint": endpoint, "key": ACCESS_KEY, "secret": SECRET_KEY, "region": REGION})
             }
+            Location::Azure { .. } => self.out_of_reach(),
         }
+    }
+
+    pub(crate) fn out_of_reach(&self) -> ! {
+        panic!("the reader cannot get to {}: see `client::download`", self.uri())
     }
 }
