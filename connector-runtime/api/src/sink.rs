@@ -146,7 +146,8 @@ pub trait TableCommitter: Send + fmt::Debug {
 /// due and may be called at any time, also twice.
 #[async_trait]
 pub trait TableMaintenance: Send + Sync + fmt::Debug {
-    /// Does what is due at this version and says what was done; `None` if nothing was due.
+    /// Does what is due at this version and says what was done; `None` if nothing was due. What waits
+    /// for some versions to go by waits no longer at `u64::MAX`.
     async fn reconcile(&self, version: u64) -> Result<Option<String>>;
 }
 

@@ -206,6 +206,11 @@ impl TableCommitter for ParquetCommitter {
             if let Some(version) = state.version_of(commit.token()) {
                 return Ok(Answer::There(version));
             }
+            // Its files may be gone: they have to be written anew.
+            if state.has_swept(commit) {
+                let cause = Conflict::TableAltered;
+                return Ok(Answer::Refused(CommitOutcome::Conflicted { cause }));
+            }
             let stored = state.stored(&connector, commit.delta().topic_partitions());
             match commit.judge(stored) {
                 Verdict::Refused(outcome) => Ok(Answer::Refused(outcome)),

@@ -51,6 +51,9 @@ pub(super) struct State {
     pub(super) publishing: Vec<Publishing>,
     /// The version of the last reset.
     reset: Option<u64>,
+    /// The last staged file that is swept: up to it none can be committed any more (MN-1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    swept: Option<String>,
     /// The last commits and resets, oldest first.
     history: Vec<Entry>,
 }
@@ -91,6 +94,11 @@ struct Entry {
     losses: Vec<String>,
 }
 
+/// Where the staged files of a connector are, below the table's root.
+pub(super) fn staged_folder(connector: &ConnectorName) -> String {
+    format!("{FOLDER}/{connector}.staged")
+}
+
 /// What a writer of the table hands to its committer.
 #[derive(Debug, Clone)]
 pub(super) struct StagedAt(pub(super) String);
@@ -108,6 +116,11 @@ impl Ledger {
     pub(super) fn new(store: &Store, table: TableId, connector: &ConnectorName) -> Self {
         let path = store.object(&format!("{FOLDER}/{connector}.ledger.json"));
         Self { store: store.clone(), table, connector: connector.clone(), path }
+    }
+
+    /// Where its staged files are, below the table's root.
+    pub(super) fn staged_folder(&self) -> String {
+        staged_folder(&self.connector)
     }
 
     /// Reads the ledger. One that was never written is empty.
@@ -175,6 +188,7 @@ impl Held {
             offsets: BTreeMap::new(),
             publishing: Vec::new(),
             reset: None,
+            swept: None,
             history: Vec::new(),
         };
         Self { state, tag: None }
@@ -280,6 +294,22 @@ impl State {
         let mut next = self.clone();
         next.publishing.retain(|publishing| !published.contains(publishing));
         (next.publishing.len() < self.publishing.len()).then_some(next)
+    }
+
+    /// True if the staged file may be gone, since it is no newer than one that is swept.
+    pub(super) fn is_swept(&self, staged: &str) -> bool {
+        self.swept.as_deref().is_some_and(|swept| staged <= swept)
+    }
+
+    /// The state after which no staged file up to this one can be committed.
+    pub(super) fn with_swept(&self, staged: &str) -> Self {
+        Self { swept: Some(staged.to_owned()), ..self.clone() }
+    }
+
+    /// True if a file of the commit may be swept.
+    pub(super) fn has_swept(&self, commit: &StagedCommit) -> bool {
+        let staged = commit.files().iter().filter_map(|file| file.sink_data.get());
+        staged.into_iter().any(|StagedAt(staged)| self.is_swept(staged))
     }
 
     /// The version with this token, if it is within the history.

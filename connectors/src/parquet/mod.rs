@@ -18,6 +18,7 @@
 mod committer;
 mod folders;
 mod ledger;
+mod maintenance;
 mod reader;
 mod table;
 mod writer;
