@@ -30,6 +30,7 @@ pub mod connector;
 pub mod datasets;
 pub mod engine;
 pub mod foreign_table;
+pub mod gcs_stub;
 pub mod golden;
 pub mod group;
 pub mod location;

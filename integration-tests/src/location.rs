@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 use crate::azurite::{ACCOUNT, ACCOUNT_KEY};
 use crate::object_store::{ACCESS_KEY, REGION, SECRET_KEY};
 
+/// A service account that needs no token.
+const NOBODY: &str =
+    r#"{"private_key": "", "private_key_id": "", "client_email": "", "disable_oauth": true}"#;
+
 /// Where a test's table lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
@@ -26,6 +30,13 @@ pub enum Location {
         /// `host:port` of the emulator.
         endpoint: String,
     },
+    /// A prefix in a bucket of Google Cloud Storage's stub.
+    Gcs {
+        /// `gs://bucket/prefix`.
+        uri: String,
+        /// `host:port` of the stub.
+        endpoint: String,
+    },
 }
 
 impl Location {
@@ -33,7 +44,9 @@ impl Location {
     pub fn uri(&self) -> String {
         match self {
             Location::Local(folder) => folder.to_string_lossy().into_owned(),
-            Location::S3 { uri, .. } | Location::Azure { uri, .. } => uri.clone(),
+            Location::S3 { uri, .. } | Location::Azure { uri, .. } | Location::Gcs { uri, .. } => {
+                uri.clone()
+            }
         }
     }
 
@@ -51,6 +64,9 @@ impl Location {
             Location::Azure { uri, endpoint } => {
                 Location::Azure { uri: format!("{uri}{suffix}"), endpoint: endpoint.clone() }
             }
+            Location::Gcs { uri, endpoint } => {
+                Location::Gcs { uri: format!("{uri}{suffix}"), endpoint: endpoint.clone() }
+            }
         }
     }
 
@@ -58,7 +74,7 @@ impl Location {
     pub fn folder(&self) -> &PathBuf {
         match self {
             Location::Local(folder) => folder,
-            Location::S3 { uri, .. } | Location::Azure { uri, .. } => panic!("{uri} is no folder"),
+            _ => panic!("{} is no folder", self.uri()),
         }
     }
 
@@ -79,13 +95,18 @@ impl Location {
                 ("azure_storage_account_name", ACCOUNT.into()),
                 ("azure_storage_account_key", ACCOUNT_KEY.into()),
             ],
+            Location::Gcs { endpoint, .. } => vec![
+                ("google_base_url", format!("http://{endpoint}")),
+                ("google_allow_http", "true".into()),
+                ("google_service_account_key", NOBODY.into()),
+            ],
         }
     }
 
     /// The same as lines below `table`.
     pub(crate) fn storage_yaml(&self) -> String {
         let options = self.storage();
-        let lines = options.iter().map(|(option, value)| format!("    {option}: \"{value}\"\n"));
+        let lines = options.iter().map(|(option, value)| format!("    {option}: '{value}'\n"));
         match options.is_empty() {
             true => String::new(),
             false => format!("  storage:\n{}", lines.collect::<String>()),
@@ -99,7 +120,7 @@ impl Location {
             Location::S3 { endpoint, .. } => {
                 json!({"endpoint": endpoint, "key": ACCESS_KEY, "secret": SECRET_KEY, "region": REGION})
             }
-            Location::Azure { .. } => self.out_of_reach(),
+            Location::Azure { .. } | Location::Gcs { .. } => self.out_of_reach(),
         }
     }
 

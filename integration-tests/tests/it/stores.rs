@@ -7,6 +7,7 @@ use integration_tests::case;
 use integration_tests::client::{client, download};
 use integration_tests::connector::Connector;
 use integration_tests::datasets::{FLIGHT_COLUMNS, flights};
+use integration_tests::gcs_stub::GcsStub;
 use integration_tests::location::Location;
 use integration_tests::producer::{produce, round_robin};
 use integration_tests::race::{assert_no_count_is_lost, assert_one_winner_for_each_key};
@@ -42,6 +43,25 @@ async fn one_of_many_writers_wins_in_the_s3_emulator() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_many_writers_wins_in_the_azure_emulator() {
     check(case!().azure_table()).await;
+}
+
+fn in_stub(stub: GcsStub) -> Location {
+    Location::Gcs { uri: "gs://lake/bronze/table".into(), endpoint: stub.endpoint }
+}
+
+/// A stub of Google Cloud Storage. It proves that our client sends `x-goog-if-generation-match` and understands the
+/// answers, and nothing about the service.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_many_writers_wins_in_the_google_stub() {
+    check(in_stub(GcsStub::start())).await;
+}
+
+/// Over HTTP, as by a gateway that drops the header.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_behind_http_that_drops_conditions_is_refused() {
+    let store = client(&in_stub(GcsStub::start_without_conditions()));
+    let refused = check_conditional_writes(&store, Conditions::Create).await.unwrap_err();
+    assert!(refused.to_string().contains("a second create was accepted"), "{refused}");
 }
 
 /// The readers of these tests cannot get into Azure: they read a copy of all objects. The store's client is ours on
