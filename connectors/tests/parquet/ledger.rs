@@ -1,7 +1,7 @@
 //! The ledger as people read it, and what happens if it or the table is not the one that was known.
 
 use connector_api::contract::{
-    Round, commit, connector, created, opened, rows, topic_partition, visible_rows,
+    Round, Subject, commit, connector, created, opened, rows, topic_partition, visible_rows,
 };
 use connector_api::outcome::{CommitOutcome, Conflict, TokenLookup};
 
