@@ -15,7 +15,7 @@ use crate::config::{ConnectorPlan, OnBadRecord};
     about = "Does what is due for the health of the tables, once",
     long_about = "Does what is due for the health of the tables and their dead letters, once, and says what was done.\n\n\
         Running workers do the same now and then. Delta: a log checkpoint, if the last one is many versions back. \
-        Parquet: staged files of dropped rounds are removed once they are a day old, after the ledger was told that no \
+        Parquet: staged files of dropped rounds are removed once they are three days old, after the ledger was told that no \
         commit may name them any more. Data files that a dropped round left in a Delta table are removed by the VACUUM \
         of the engine that you query it with.",
     after_long_help = "Examples:\n  \

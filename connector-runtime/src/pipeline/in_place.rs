@@ -54,6 +54,21 @@ impl InPlace {
         }
     }
 
+    /// Where the tables of a topic partition stand that is given to us. What others have decided of it
+    /// meanwhile, or a person has moved, is not what we remember.
+    pub(super) fn assigned(
+        &self,
+        topic_partition: &TopicPartition,
+        anchor: Option<Offset>,
+        dead_letters: Option<Offset>,
+    ) {
+        let mut all = self.ahead();
+        let stays = |ahead: &Ahead| Some(ahead.next) == dead_letters && anchor < dead_letters;
+        if all.get(topic_partition).is_some_and(|ahead| !stays(ahead)) {
+            all.remove(topic_partition);
+        }
+    }
+
     /// Those within a range; `None` if the dead-letter table is not ahead.
     pub(super) fn within(
         &self,
@@ -117,5 +132,24 @@ mod tests {
         assert_eq!(found(20, 40), Some(vec![27]), "the anchor came half the way");
         settle(&in_place, 20, 30);
         assert_eq!(found(20, 40), None);
+    }
+
+    #[test]
+    fn what_others_have_moved_since_is_forgotten() {
+        let at = |offset| Offset::new(offset);
+        for (anchor, dead_letters, stays) in [
+            (at(10), at(30), true),
+            (None, at(30), true),
+            (at(10), at(40), false),
+            (at(30), at(30), false),
+            (at(0), at(0), false),
+        ] {
+            let in_place = InPlace::default();
+            let letters = [(orders(), [12].into())].into();
+            in_place.committed(&letters, &[(orders(), range(0, 30).end())].into_iter().collect());
+            in_place.assigned(&orders(), anchor, dead_letters);
+            let found = in_place.within(&orders(), range(0, 20)).is_some();
+            assert_eq!(found, stays, "{anchor:?} {dead_letters:?}");
+        }
     }
 }

@@ -51,7 +51,7 @@ pub(super) struct State {
     pub(super) publishing: Vec<Publishing>,
     /// The version of the last reset.
     reset: Option<u64>,
-    /// The last staged file that is swept: up to it none can be committed any more (MN-1).
+    /// The name up to which staged files are swept: none of them can be committed any more (MN-1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     swept: Option<String>,
     /// The last commits and resets, oldest first.
@@ -70,6 +70,7 @@ pub(super) struct Publishing {
 pub(super) struct PublishedFile {
     pub(super) staged: String,
     pub(super) path: String,
+    pub(super) bytes: u64,
 }
 
 /// One commit or reset, for people and for who has lost an answer.
@@ -298,12 +299,12 @@ impl State {
 
     /// True if the staged file may be gone, since it is no newer than one that is swept.
     pub(super) fn is_swept(&self, staged: &str) -> bool {
-        self.swept.as_deref().is_some_and(|swept| staged <= swept)
+        self.swept.as_deref().is_some_and(|swept| base_name(staged) <= swept)
     }
 
     /// The state after which no staged file up to this one can be committed.
     pub(super) fn with_swept(&self, staged: &str) -> Self {
-        Self { swept: Some(staged.to_owned()), ..self.clone() }
+        Self { swept: Some(base_name(staged).to_owned()), ..self.clone() }
     }
 
     /// True if a file of the commit may be swept.
@@ -321,13 +322,16 @@ impl State {
     ///
     /// | the token | the history | answer |
     /// |---|---|---|
-    /// | is in it | | `Found` |
+    /// | is in it, or being published | | `Found` |
     /// | is not | reaches back to the first commit | `NotFound` |
     /// | is not | is cut, there never was a reset, and a topic partition stands before the commit's end | `NotFound` |
     /// | is not | is cut, otherwise | `Pruned` |
     pub(super) fn look_up(&self, connector: &ConnectorName, commit: &StagedCommit) -> TokenLookup {
         if let Some(version) = self.version_of(commit.token()) {
             return TokenLookup::Found(receipt(version, commit));
+        }
+        if self.publishing.iter().any(|publishing| publishing.token == commit.token().0) {
+            return TokenLookup::Found(receipt(self.version, commit));
         }
         let stored = self.stored(connector, commit.delta().topic_partitions());
         let complete = self.history.len() as u64 == self.version;
@@ -339,10 +343,17 @@ impl State {
         }
     }
 
-    /// The fingerprint of the newest commit; `None` if that was a reset.
-    pub(super) fn fingerprint(&self) -> Option<String> {
-        self.history.last()?.fingerprint.clone()
+    /// The fingerprint of the newest commit that moved this topic partition, if that is within the
+    /// history and was no reset.
+    pub(super) fn fingerprint(&self, identity: &str) -> Option<String> {
+        let mut newest = self.history.iter().rev();
+        newest.find(|entry| entry.offsets.contains_key(identity))?.fingerprint.clone()
     }
+}
+
+/// The name of a file without its folders: it begins with the time at which the file was opened.
+pub(super) fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn published(file: &StagedFile) -> Result<PublishedFile> {
@@ -351,7 +362,7 @@ fn published(file: &StagedFile) -> Result<PublishedFile> {
         .get()
         .cloned()
         .ok_or_else(|| Error::internal(format!("{} is a file of another sink", file.path)))?;
-    Ok(PublishedFile { staged, path: file.path.clone() })
+    Ok(PublishedFile { staged, path: file.path.clone(), bytes: file.bytes })
 }
 
 /// Proof that this version holds the commit.

@@ -14,11 +14,11 @@ use connector_api::{Error, Result};
 use futures::TryStreamExt;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
 
-use super::ledger::{Ledger, Swap};
+use super::ledger::{Ledger, Swap, base_name};
 use crate::store::store_error;
 
-/// How long a staged file is left alone: many times as long as any round takes.
-const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a staged file is left alone: three times as long as the longest round.
+const KEPT: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// Versions between two looks.
 const INTERVAL: u64 = 100;
 /// How often the ledger may change while we are about to change it.
@@ -64,19 +64,24 @@ async fn sweep(ledger: &Ledger, kept: Duration) -> Result<usize> {
     let mut old: Vec<_> = listed
         .into_iter()
         .filter(|object| object.last_modified.timestamp_millis() <= latest)
-        .map(|object| (store.relative(&object.location), object.location))
+        .map(|object| (store.relative(&object.location), object))
         .collect();
-    old.sort_unstable();
+    old.sort_unstable_by(|a, b| base_name(&a.0).cmp(base_name(&b.0)));
     let Some((newest, _)) = old.last() else { return Ok(0) };
-    let state = fence(ledger, newest).await?;
+    // Not behind the store's own time: a worker's clock may have been in the future.
+    let times = old.iter().map(|(_, object)| object.last_modified);
+    let stored = times.max().map(|time| format!("part-{}~", time.format("%Y%m%dT%H%M%SZ")));
+    let newest = stored.into_iter().chain([base_name(newest).to_owned()]).min();
+    let state = fence(ledger, &newest.unwrap_or_default()).await?;
     let publishing: Vec<&String> = state
         .publishing
         .iter()
         .flat_map(|publishing| publishing.files.iter().map(|file| &file.staged))
         .collect();
     let mut removed = 0;
-    for (name, path) in old.iter().filter(|(name, _)| !publishing.contains(&name)) {
-        match store.answer(store.objects.delete(path)).await {
+    let swept = old.iter().filter(|(name, _)| state.is_swept(name) && !publishing.contains(&name));
+    for (name, object) in swept {
+        match store.answer(store.objects.delete(&object.location)).await {
             Ok(()) => removed += 1,
             Err(StoreError::NotFound { .. }) => {}
             Err(error) => return Err(store_error(format!("`{name}` cannot be removed"), error)),
@@ -138,9 +143,13 @@ mod tests {
         assert_eq!(sweep(&ledger, Duration::ZERO).await.unwrap(), 2);
         let state = ledger.load().await.unwrap().state;
         let name = |name: &str| format!("{}/{name}", ledger.staged_folder());
-        assert!(state.is_swept(&name("part-20261124T000000Z-b-7")));
-        assert!(state.is_swept(&name("part-20261124T000001Z-a-0")));
-        assert!(!state.is_swept(&name("part-20261124T000001Z-b-0")));
-        assert_eq!(sweep(&ledger, Duration::ZERO).await.unwrap(), 0);
+        assert!(state.is_swept(&name("part-20251124T000000Z-b-7")));
+        assert!(state.is_swept(&name("part-20251124T000001Z-a-0")));
+        assert!(!state.is_swept(&name("part-29991231T000000Z-a-0")), "nor is all until then");
+        assert_eq!(
+            sweep(&ledger, Duration::ZERO).await.unwrap(),
+            0,
+            "what is left is of no known age"
+        );
     }
 }

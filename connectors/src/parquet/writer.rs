@@ -71,7 +71,8 @@ impl TableWriters for ParquetWriters {
             connector: self.connector.clone(),
             fingerprint: fingerprint.to_owned(),
             path: format!("{folder}part-{name}.{ending}"),
-            staged: format!("{}/part-{name}", staged_folder(&self.connector)),
+            // Longer than the final name: a store that cannot take that says so before a commit.
+            staged: format!("{}/{folder}part-{name}", staged_folder(&self.connector)),
             partition_values: partition_values.clone(),
             delta: OffsetDelta::default(),
             rows: 0,

@@ -101,7 +101,7 @@ async fn mn_1_a_commit_of_files_that_may_be_swept_is_refused_and_its_records_are
     let place = Place::in_memory();
     let (mut table, next) = staged(&place).await;
     let text = String::from_utf8(place.object(LEDGER).await.unwrap().to_vec()).unwrap();
-    let swept = "\"swept\": \"_alluvium/contract.staged/part-t-2-9\",\n  \"history\"";
+    let swept = "\"swept\": \"part-t-2-9\",\n  \"history\"";
     place.put(LEDGER, text.replacen("\"history\"", swept, 1)).await;
     let outcome = table.committer.commit(&next).await.unwrap();
     assert_eq!(outcome, CommitOutcome::Conflicted { cause: Conflict::TableAltered });

@@ -248,9 +248,9 @@ fn mn_1_staged_files_of_a_dropped_round_go_when_they_are_old_and_nothing_else_do
     assert!(maintain().contains("nothing was due"), "they are young");
     assert_eq!(staged(), left);
     for path in &left {
-        let day_and_more = 25 * 60 * 60 * 1_000;
-        let yesterday = UNIX_EPOCH + Duration::from_millis((unix_ms() - day_and_more) as u64);
-        fs::File::options().append(true).open(path).unwrap().set_modified(yesterday).unwrap();
+        let days = 4 * 24 * 60 * 60 * 1_000;
+        let then = UNIX_EPOCH + Duration::from_millis((unix_ms() - days) as u64);
+        fs::File::options().append(true).open(path).unwrap().set_modified(then).unwrap();
     }
     let told = maintain();
     assert!(

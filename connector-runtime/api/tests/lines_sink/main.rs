@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use connector_api::batch::TableSchema;
 use connector_api::contract::{Subject, Visible};
-use connector_api::ids::ConnectorName;
+use connector_api::ids::{ConnectorName, TopicPartition};
 use connector_api::offsets::OffsetCheckpoint;
 use connector_api::outcome::{CommitError, CommitOutcome, Conflict, TokenLookup};
 use connector_api::reset::OffsetReset;
@@ -127,8 +127,8 @@ impl TableCommitter for LosingCommitter {
         self.inner.checkpoint().await
     }
 
-    async fn fingerprint(&mut self) -> Result<Option<String>> {
-        self.inner.fingerprint().await
+    async fn fingerprint(&mut self, of: &TopicPartition) -> Result<Option<String>> {
+        self.inner.fingerprint(of).await
     }
 
     async fn conflict(&mut self) -> Result<Option<Conflict>> {

@@ -302,13 +302,11 @@ impl TableCommitter for LinesCommitter {
         Ok(self.checkpoint_of(&self.sink.versions()?))
     }
 
-    async fn fingerprint(&mut self) -> Result<Option<String>> {
-        let versions = self.sink.versions()?;
-        let ours = |version: &&Version| {
-            let mut identities = version.offsets.keys();
-            identities.any(|id| TopicPartition::from_identity(&self.connector, id).is_some())
-        };
-        Ok(versions.iter().rev().find(ours).and_then(|version| version.fingerprint.clone()))
+    async fn fingerprint(&mut self, of: &TopicPartition) -> Result<Option<String>> {
+        let (identity, versions) = (of.identity(&self.connector), self.sink.versions()?);
+        let mut newest = versions.into_iter().rev();
+        let found = newest.find(|version| version.offsets.contains_key(&identity));
+        Ok(found.and_then(|version| version.fingerprint))
     }
 
     async fn conflict(&mut self) -> Result<Option<Conflict>> {
