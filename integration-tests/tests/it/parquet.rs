@@ -247,10 +247,17 @@ fn mn_1_staged_files_of_a_dropped_round_go_when_they_are_old_and_nothing_else_do
     assert_ne!(left.len(), 0, "the crash left nothing behind");
     assert!(maintain().contains("nothing was due"), "they are young");
     assert_eq!(staged(), left);
+    // As if the round had been dropped days ago: by the time in the names, and by the store's.
+    let days = 4 * 24 * 60 * 60 * 1_000;
+    let then = UNIX_EPOCH + Duration::from_millis((unix_ms() - days) as u64);
     for path in &left {
-        let days = 4 * 24 * 60 * 60 * 1_000;
-        let then = UNIX_EPOCH + Duration::from_millis((unix_ms() - days) as u64);
-        fs::File::options().append(true).open(path).unwrap().set_modified(then).unwrap();
+        let name = path.file_name().unwrap().to_string_lossy();
+        let aged = path.with_file_name(format!(
+            "part-20200101T000000Z{}",
+            &name["part-20200101T000000Z".len()..]
+        ));
+        fs::rename(path, &aged).unwrap();
+        fs::File::options().append(true).open(aged).unwrap().set_modified(then).unwrap();
     }
     let told = maintain();
     assert!(
