@@ -1,0 +1,37 @@
+//! The code blocks of `docs/engines.md`, which the tests run.
+
+use std::fs;
+
+use crate::location::Location;
+use crate::paths;
+
+/// A code block: a statement that reads a table, or one that comes before such.
+#[derive(Debug, Clone)]
+pub struct Block(String);
+
+impl Block {
+    /// The blocks below a heading, in their order.
+    pub fn of(heading: &str) -> Vec<Block> {
+        let page = fs::read_to_string(paths::package().join("../docs/engines.md")).unwrap();
+        let (_, section) =
+            page.split_once(&format!("\n## {heading}\n")).expect("the page has this heading");
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let fenced = section.split("\n```").skip(1).step_by(2);
+        fenced.map(|block| Block(block.split_once('\n').unwrap().1.to_owned())).collect()
+    }
+
+    /// Whether it reads this one of the page's tables.
+    pub fn reads(&self, table: &str) -> bool {
+        self.0.contains(&format!("/data/lake/{table}"))
+    }
+
+    /// The block as it reads another table than the page's.
+    pub fn reading(&self, table: &str, instead: &str) -> Block {
+        Block(self.0.replace(table, instead))
+    }
+
+    /// The code with a folder for that of the page.
+    pub fn code(&self, disk: &Location) -> String {
+        self.0.replace("/data/lake", &disk.uri())
+    }
+}
