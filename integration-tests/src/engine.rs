@@ -1,6 +1,8 @@
 //! Whole tables as the engines that people have read them, each value in one form: see `read_rows.py`.
 
+use std::fs;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -45,6 +47,7 @@ impl Engine {
             .arg(paths::package().join("python/read_rows.py"))
             .arg(self.heading())
             .env("SPARK_HOME", spark.join("deps"))
+            .env("SPARK_JARS", jars(&[spark.join("delta"), paths::cached("hadoop_aws")]))
             .env("PYTHONPATH", &spark)
             .env("ALLUVIUM", paths::alluvium())
             .stdin(Stdio::piped())
@@ -57,6 +60,13 @@ impl Engine {
         stdin.write_all(json!(request).to_string().as_bytes()).unwrap();
         Reading { engine: self, child, steps: steps.len() }
     }
+}
+
+/// The jars in some folders, with blanks between them.
+fn jars(folders: &[PathBuf]) -> String {
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let files = files.map(|file| file.unwrap().path().display().to_string());
+    files.filter(|file| file.ends_with(".jar")).collect::<Vec<_>>().join(" ")
 }
 
 /// Some code for an engine.

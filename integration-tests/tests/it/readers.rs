@@ -10,6 +10,7 @@ use integration_tests::connector::{Column, Connector};
 use integration_tests::document::Block;
 use integration_tests::engine::{Engine, Step};
 use integration_tests::location::Location;
+use integration_tests::object_store::object_store;
 use integration_tests::raw::{Place, RawRecord, produce_raw};
 use integration_tests::worker::{Worker, run_until_end};
 use serde_json::{Map, Value, json};
@@ -213,6 +214,7 @@ const PLAIN: Table = Table { page: "orders", name: "plain", format: "parquet", p
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     table: &'static str,
+    in_bucket: bool,
     dead_letters: bool,
 }
 
@@ -220,26 +222,30 @@ struct Wanted {
 fn each_engine_reads_every_value_as_it_was_sent_by_the_statements_of_the_page() {
     let case = case!();
     let topic = case.topic(2);
-    let disk = case.local_table();
+    let roots = Roots { disk: case.local_table(), bucket: case.s3_table() };
     let rows = send_records(&topic);
     let dead_letters = send_bad_records(&topic);
     let tables = [CLICKS, ORDERS, PLAIN];
     let mut connectors = BTreeMap::new();
-    for (table, connector, worker) in tables.map(|table| write_table(&case, &topic, &disk, table)) {
+    let on_disk = tables.map(|table| (table.name, write_table(&case, &topic, &roots.disk, table)));
+    let in_bucket = tables.map(|table| write_table(&case, &topic, &roots.bucket, table));
+    for (table, (connector, worker)) in on_disk {
         worker.wait(PATIENCE).assert_code(0);
         connectors.insert(table, connector);
     }
+    for (_, worker) in in_bucket {
+        worker.wait(PATIENCE).assert_code(0);
+    }
     for table in [ORDERS, PLAIN] {
-        let staged = disk.inside(table.name).folder().join("_alluvium/other.staged");
-        fs::create_dir_all(&staged).unwrap();
-        fs::write(staged.join("part-1"), "a file that no commit has named").unwrap();
+        roots.leave_staged_file(table.name);
     }
 
     let readings = Engine::ALL.map(|engine| {
-        let (steps, wanted) = steps(engine, &tables, &disk);
+        let (steps, wanted) = steps(engine, &tables, &roots);
         for table in tables {
-            let read = wanted.iter().flatten().any(|wanted| wanted.table == table.name);
-            assert!(read, "nothing below {} reads {}", engine.heading(), table.page);
+            let read = wanted.iter().flatten().filter(|wanted| wanted.table == table.name);
+            let places: BTreeSet<bool> = read.map(|wanted| wanted.in_bucket).collect();
+            assert_eq!(places.len(), 2, "places of {} below {}", table.page, engine.heading());
         }
         (engine, wanted, engine.start(&steps))
     });
@@ -257,20 +263,34 @@ fn each_engine_reads_every_value_as_it_was_sent_by_the_statements_of_the_page() 
     }
 }
 
-/// Starts a worker that writes the table. Says the table's and the connector's name.
-fn write_table(
-    case: &Case,
-    topic: &str,
-    root: &Location,
-    table: Table,
-) -> (&'static str, String, Worker) {
+/// What `/data/lake` and `s3://lake` of the page are in the test.
+struct Roots {
+    disk: Location,
+    bucket: Location,
+}
+
+impl Roots {
+    /// A file that no commit has named, as a worker leaves it that dies.
+    fn leave_staged_file(&self, table: &str) {
+        const NAME: &str = "_alluvium/other.staged/part-1";
+        let path = self.disk.inside(table).folder().join(NAME);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "no rows").unwrap();
+        let uri = self.bucket.inside(table).uri();
+        let (bucket, prefix) = uri.trim_start_matches("s3://").split_once('/').unwrap();
+        assert!(object_store().create_object(bucket, &format!("{prefix}/{NAME}"), "no rows"));
+    }
+}
+
+/// Starts a worker that writes the table. Says the connector's name.
+fn write_table(case: &Case, topic: &str, root: &Location, table: Table) -> (String, Worker) {
     let name = case.unique(table.name);
     let mut connector = Connector::new(&name, topic, &root.inside(table.name));
     connector.columns = Some(COLUMNS);
     connector.format = table.format;
     connector.partition_by = table.partition_by.to_vec();
     let worker = run_until_end(case, &connector.write(case)).start();
-    (table.name, name, worker)
+    (name, worker)
 }
 
 /// The dead letters of one of the connectors.
@@ -281,17 +301,21 @@ fn written_by(connector: &str, dead_letters: &Rows) -> Rows {
 }
 
 /// The page's blocks for an engine, a step for each table that they read.
-fn steps(engine: Engine, tables: &[Table], disk: &Location) -> (Vec<Step>, Vec<Option<Wanted>>) {
+fn steps(engine: Engine, tables: &[Table], roots: &Roots) -> (Vec<Step>, Vec<Option<Wanted>>) {
     let mut steps = Vec::new();
     for block in Block::of(engine.heading()) {
-        let page = tables.iter().filter(|table| block.reads(table.page));
         let mut readings = Vec::new();
-        for table in page {
-            let read = block.reading(table.page, table.name);
-            let letters = read.reading(table.name, &format!("{}_dead_letters", table.name));
-            for (block, dead_letters) in [(read, false), (letters, true)] {
-                readings.push((block, Some(Wanted { table: table.name, dead_letters })));
+        for (table, in_bucket) in tables.iter().flat_map(|table| [(table, false), (table, true)]) {
+            if !block.reads(table.page, in_bucket) {
+                continue;
             }
+            let read = block.reading(table.page, table.name);
+            let wanted = |dead_letters| Wanted { table: table.name, in_bucket, dead_letters };
+            if !in_bucket {
+                let letters = read.reading(table.name, &format!("{}_dead_letters", table.name));
+                readings.push((letters, Some(wanted(true))));
+            }
+            readings.push((read, Some(wanted(false))));
         }
         if readings.is_empty() {
             readings.push((block, None));
@@ -299,7 +323,8 @@ fn steps(engine: Engine, tables: &[Table], disk: &Location) -> (Vec<Step>, Vec<O
         steps.extend(readings);
     }
     let step = |(block, wanted): (Block, Option<Wanted>)| {
-        (Step { reads: wanted.is_some(), code: block.code(disk) }, wanted)
+        let code = block.code(&roots.disk, &roots.bucket);
+        (Step { reads: wanted.is_some(), code }, wanted)
     };
     steps.into_iter().map(step).unzip()
 }
