@@ -33,7 +33,7 @@ check_system() {
   need "java 17 or newer" "Debian package openjdk-17-jre-headless" java_is_17_or_newer
   need mvn "Debian package maven" command -v mvn
   need npm "Debian package npm" command -v npm
-  need "python3 3.10 or newer" "Debian package python3" python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))'
+  need "python3 3.11 or newer" "Debian package python3" python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'
   need "python3's venv and pip" "Debian package python3-venv" python3 -c 'import venv, ensurepip'
   need "setpriv and flock" "Debian package util-linux" command -v setpriv flock
   if [ ${#missing[@]} -gt 0 ]; then

@@ -156,6 +156,17 @@ def python(names, rows):
 
 
 @contextlib.contextmanager
+def arrow():
+    """An engine that is a Python package, whose frames are Arrow tables or become such."""
+
+    def rows(frame):
+        table = frame.to_arrow() if hasattr(frame, "to_arrow") else frame
+        return [canonical(row) for row in table.to_pylist(maps_as_pydicts="strict")]
+
+    yield python({}, rows)
+
+
+@contextlib.contextmanager
 def alluvium():
     binary = Path(os.environ["ALLUVIUM"])
     path = f"{binary.parent}:{os.environ['PATH']}"
@@ -186,7 +197,13 @@ def parse(text):
     return json.loads(text, parse_int="#{}".format, parse_float="#{}".format)
 
 
-ENGINES = {"DuckDB": duckdb, "ClickHouse": clickhouse, "Spark": spark, "alluvium query": alluvium}
+ENGINES = {
+    "DuckDB": duckdb,
+    "ClickHouse": clickhouse,
+    "Spark": spark,
+    "delta-rs": arrow,
+    "alluvium query": alluvium,
+}
 
 
 def main(engine):

@@ -18,14 +18,16 @@ pub enum Engine {
     ClickHouse,
     /// Spark with Delta's own library, which shares nothing with us.
     Spark,
+    /// delta-rs, which knows Delta only.
+    DeltaRs,
     /// Our own `alluvium query`.
     Alluvium,
 }
 
 impl Engine {
     /// All of them.
-    pub const ALL: [Engine; 4] =
-        [Engine::DuckDb, Engine::ClickHouse, Engine::Spark, Engine::Alluvium];
+    pub const ALL: [Engine; 5] =
+        [Engine::DuckDb, Engine::ClickHouse, Engine::Spark, Engine::DeltaRs, Engine::Alluvium];
 
     /// Its heading in `docs/engines.md`.
     pub fn heading(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Engine {
             Engine::DuckDb => "DuckDB",
             Engine::ClickHouse => "ClickHouse",
             Engine::Spark => "Spark",
+            Engine::DeltaRs => "delta-rs",
             Engine::Alluvium => "alluvium query",
         }
     }

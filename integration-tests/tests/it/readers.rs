@@ -245,7 +245,9 @@ fn each_engine_reads_every_value_as_it_was_sent_by_the_statements_of_the_page() 
         for table in tables {
             let read = wanted.iter().flatten().filter(|wanted| wanted.table == table.name);
             let places: BTreeSet<bool> = read.map(|wanted| wanted.in_bucket).collect();
-            assert_eq!(places.len(), 2, "places of {} below {}", table.page, engine.heading());
+            let knows = engine != Engine::DeltaRs || table.format == "delta";
+            let expected = if knows { 2 } else { 0 };
+            assert_eq!(places.len(), expected, "{} below {}", table.page, engine.heading());
         }
         (engine, wanted, engine.start(&steps))
     });
