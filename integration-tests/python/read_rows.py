@@ -202,6 +202,7 @@ ENGINES = {
     "ClickHouse": clickhouse,
     "Spark": spark,
     "delta-rs": arrow,
+    "Polars": arrow,
     "alluvium query": alluvium,
 }
 

@@ -20,14 +20,22 @@ pub enum Engine {
     Spark,
     /// delta-rs, which knows Delta only.
     DeltaRs,
+    /// Polars; Delta by the log that delta-rs reads.
+    Polars,
     /// Our own `alluvium query`.
     Alluvium,
 }
 
 impl Engine {
     /// All of them.
-    pub const ALL: [Engine; 5] =
-        [Engine::DuckDb, Engine::ClickHouse, Engine::Spark, Engine::DeltaRs, Engine::Alluvium];
+    pub const ALL: [Engine; 6] = [
+        Engine::DuckDb,
+        Engine::ClickHouse,
+        Engine::Spark,
+        Engine::DeltaRs,
+        Engine::Polars,
+        Engine::Alluvium,
+    ];
 
     /// Its heading in `docs/engines.md`.
     pub fn heading(self) -> &'static str {
@@ -36,6 +44,7 @@ impl Engine {
             Engine::ClickHouse => "ClickHouse",
             Engine::Spark => "Spark",
             Engine::DeltaRs => "delta-rs",
+            Engine::Polars => "Polars",
             Engine::Alluvium => "alluvium query",
         }
     }
