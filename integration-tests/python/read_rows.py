@@ -203,6 +203,7 @@ ENGINES = {
     "Spark": spark,
     "delta-rs": arrow,
     "Polars": arrow,
+    "Daft": arrow,
     "alluvium query": alluvium,
 }
 

@@ -22,18 +22,21 @@ pub enum Engine {
     DeltaRs,
     /// Polars; Delta by the log that delta-rs reads.
     Polars,
+    /// Daft; Delta by the log that delta-rs reads.
+    Daft,
     /// Our own `alluvium query`.
     Alluvium,
 }
 
 impl Engine {
     /// All of them.
-    pub const ALL: [Engine; 6] = [
+    pub const ALL: [Engine; 7] = [
         Engine::DuckDb,
         Engine::ClickHouse,
         Engine::Spark,
         Engine::DeltaRs,
         Engine::Polars,
+        Engine::Daft,
         Engine::Alluvium,
     ];
 
@@ -45,6 +48,7 @@ impl Engine {
             Engine::Spark => "Spark",
             Engine::DeltaRs => "delta-rs",
             Engine::Polars => "Polars",
+            Engine::Daft => "Daft",
             Engine::Alluvium => "alluvium query",
         }
     }
