@@ -45,3 +45,36 @@ impl Block {
             .replace("my-secret", SECRET_KEY)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::paths;
+
+    #[test]
+    fn the_page_names_the_versions_that_are_tested() {
+        let read = |file: &str| fs::read_to_string(paths::package().join(file)).unwrap();
+        let page = read("../docs/engines.md");
+        let pinned = read("python/requirements.txt");
+        for package in ["duckdb", "chdb-core", "deltalake", "polars", "daft"] {
+            let version =
+                pinned.lines().find_map(|line| line.strip_prefix(package)?.strip_prefix("=="));
+            let version = version.expect("the package is pinned");
+            let named = if package == "chdb-core" { &version[..4] } else { version };
+            assert!(page.contains(named), "{package} {version} is not on the page");
+        }
+        for (package, file) in
+            [("delta-spark_4.2_2.13", "spark/pom.xml"), ("hadoop-aws", "spark/hadoop-aws.xml")]
+        {
+            let pinned = read(file);
+            let (_, rest) =
+                pinned.split_once(&format!(">{package}</artifactId><version>")).unwrap();
+            let (version, _) = rest.split_once('<').unwrap();
+            assert!(
+                page.contains(&format!("{package}:{version}")),
+                "{package} {version} is not on the page"
+            );
+        }
+    }
+}
