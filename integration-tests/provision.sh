@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts what the tests need beside the build, in target/integration-tests/cache: the broker's jars, the
-# readers, the store emulator, and real data. Every version is pinned; what is there already, and
+# readers, the store emulators, and real data. Every version is pinned; what is there already, and
 # was made from the same inputs, is not made again.
 set -euo pipefail
 
@@ -33,6 +33,7 @@ check_system() {
   need "java 17 or newer" "Debian package openjdk-17-jre-headless" java_is_17_or_newer
   need mvn "Debian package maven" command -v mvn
   need npm "Debian package npm" command -v npm
+  need "node 20 or newer" "Debian package nodejs, or nodejs.org" node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))'
   need "python3 3.11 or newer" "Debian package python3" python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'
   need "python3's venv and pip" "Debian package python3-venv" python3 -c 'import venv, ensurepip'
   need "setpriv and flock" "Debian package util-linux" command -v setpriv flock
@@ -90,6 +91,12 @@ make_hadoop_aws() {
   mvn -q -B -ntp -f "$here/spark/hadoop-aws.xml" dependency:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$1" \
     -DincludeGroupIds=org.apache.hadoop,software.amazon.awssdk,software.amazon.s3.analyticsaccelerator,software.amazon.eventstream,org.reactivestreams
+}
+
+# The Azure emulator. `npm ci` takes what the lock file pins.
+make_azurite() {
+  cp "$here/azurite/package.json" "$here/azurite/package-lock.json" "$1"
+  (cd "$1" && npm ci --silent --no-audit --no-fund --omit=dev >/dev/null)
 }
 
 make_flights() {
@@ -153,6 +160,7 @@ step kafka "$here/kafka/pom.xml"
 step python "$here/python/requirements.txt"
 step spark "$here/spark/pom.xml"
 step hadoop_aws "$here/spark/hadoop-aws.xml"
+step azurite "$here/azurite/package.json" "$here/azurite/package-lock.json"
 step flights "$here/python/make_data.py"
 step webhooks "$here/python/make_data.py"
 step movies "$here/python/make_data.py"

@@ -10,6 +10,7 @@ use connector_api::{Error, Fault, Result};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::config::{self, ConfigArgs};
+use crate::commands::maintain::{self, MaintainArgs};
 use crate::commands::offsets::{self, OffsetsArgs};
 use crate::commands::preview::{self, PreviewArgs};
 use crate::config::{ConnectorPlan, Registry, load};
@@ -74,6 +75,7 @@ enum Command {
     Preview(PreviewArgs),
     Offsets(OffsetsArgs),
     Query(QueryArgs),
+    Maintain(MaintainArgs),
     Config(ConfigArgs),
 }
 
@@ -147,6 +149,10 @@ async fn dispatch(cli: Cli, registry: &Registry) -> ExitCode {
         Command::Config(ConfigArgs { what: config::What::Reference }) => {
             asked(config::print_reference())
         }
+        Command::Maintain(args) => match plans(&args.paths, registry) {
+            Ok(plans) => ended(&maintain::run(plans).await),
+            Err(code) => code,
+        },
         Command::Query(args) => asked(query::run(args, registry).await),
         Command::Quickstart(args) => {
             let show_progress = is_watched() && !cli.log.quiet;
@@ -174,7 +180,7 @@ async fn offsets(args: OffsetsArgs, registry: &Registry) -> ExitCode {
                     Ok(errors) => errors,
                     Err(error) => vec![error],
                 };
-                errors.iter().fold(ExitCode::from(exit::DONE), |_, error| failed(error))
+                ended(&errors)
             }
             Err(code) => code,
         },
@@ -198,6 +204,11 @@ fn plan(file: &Path, registry: &Registry) -> Result<ConnectorPlan, ExitCode> {
             Err(ExitCode::from(exit::USAGE))
         }
     }
+}
+
+/// How a command ends that goes on with other connectors after an error.
+fn ended(errors: &[Error]) -> ExitCode {
+    errors.iter().fold(ExitCode::from(exit::DONE), |_, error| failed(error))
 }
 
 /// How a question ends: if the user is at fault, arguments or configuration are.

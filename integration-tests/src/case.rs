@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::azurite::azurite;
 use crate::broker::broker;
 use crate::location::Location;
 use crate::object_store::object_store;
@@ -85,6 +86,16 @@ impl Case {
         }
     }
 
+    /// A place for a table in a new container of the Azure emulator.
+    pub fn azure_table(&self) -> Location {
+        let container = self.unique("c");
+        azurite().create_container(&container);
+        Location::Azure {
+            uri: format!("az://{container}/bronze/table"),
+            endpoint: azurite().endpoint.clone(),
+        }
+    }
+
     /// Writes a file into the case's folder.
     pub fn write(&self, file: &str, text: &str) -> PathBuf {
         let path = self.folder.join(file);
@@ -100,7 +111,9 @@ impl Case {
 
     fn leave_logs(&self, folder: &Path) {
         // A test may fail before it needed a server; it must not be started only for its log.
-        for service in crate::broker::started().into_iter().chain(crate::object_store::started()) {
+        let services =
+            [crate::broker::started(), crate::object_store::started(), crate::azurite::started()];
+        for service in services.into_iter().flatten() {
             service.copy_logs(folder);
         }
         eprintln!("the logs of this test are in {}", folder.display());

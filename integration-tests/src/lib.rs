@@ -10,6 +10,9 @@
 //! binary, and the [`verifier`] compares what was produced with what the table holds, by topic
 //! partition and offset.
 //!
+//! One thing is asked of Alluvium's own parts, since nothing else can tell: whether its clients of the stores
+//! ([`client`]), the emulators among them ([`object_store`], [`azurite`]), let one of many writers win ([`race`]).
+//!
 //! `test.sh` beside this package provisions what all this needs and runs the tests.
 
 #![allow(
@@ -19,19 +22,23 @@
     reason = "a panic is how a test fails, and this package is for tests only"
 )]
 
+pub mod azurite;
 pub mod broker;
 pub mod case;
+pub mod client;
 pub mod connector;
 pub mod datasets;
 pub mod document;
 pub mod engine;
 pub mod foreign_table;
+pub mod gcs_stub;
 pub mod golden;
 pub mod group;
 pub mod location;
 pub mod object_store;
 pub mod paths;
 pub mod producer;
+pub mod race;
 pub mod random;
 pub mod raw;
 pub mod reader;

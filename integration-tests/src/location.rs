@@ -4,7 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::azurite::{ACCOUNT, ACCOUNT_KEY};
 use crate::object_store::{ACCESS_KEY, REGION, SECRET_KEY};
+
+/// A service account that needs no token.
+const NOBODY: &str =
+    r#"{"private_key": "", "private_key_id": "", "client_email": "", "disable_oauth": true}"#;
 
 /// Where a test's table lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +23,20 @@ pub enum Location {
         /// `host:port` of the emulator.
         endpoint: String,
     },
+    /// A prefix in a container of the Azure emulator.
+    Azure {
+        /// `az://container/prefix`.
+        uri: String,
+        /// `host:port` of the emulator.
+        endpoint: String,
+    },
+    /// A prefix in a bucket of Google Cloud Storage's stub.
+    Gcs {
+        /// `gs://bucket/prefix`.
+        uri: String,
+        /// `host:port` of the stub.
+        endpoint: String,
+    },
 }
 
 impl Location {
@@ -25,7 +44,9 @@ impl Location {
     pub fn uri(&self) -> String {
         match self {
             Location::Local(folder) => folder.to_string_lossy().into_owned(),
-            Location::S3 { uri, .. } => uri.clone(),
+            Location::S3 { uri, .. } | Location::Azure { uri, .. } | Location::Gcs { uri, .. } => {
+                uri.clone()
+            }
         }
     }
 
@@ -40,6 +61,12 @@ impl Location {
             Location::S3 { uri, endpoint } => {
                 Location::S3 { uri: format!("{uri}{suffix}"), endpoint: endpoint.clone() }
             }
+            Location::Azure { uri, endpoint } => {
+                Location::Azure { uri: format!("{uri}{suffix}"), endpoint: endpoint.clone() }
+            }
+            Location::Gcs { uri, endpoint } => {
+                Location::Gcs { uri: format!("{uri}{suffix}"), endpoint: endpoint.clone() }
+            }
         }
     }
 
@@ -52,18 +79,42 @@ impl Location {
     pub fn folder(&self) -> &PathBuf {
         match self {
             Location::Local(folder) => folder,
-            Location::S3 { uri, .. } => panic!("{uri} is no folder"),
+            _ => panic!("{} is no folder", self.uri()),
         }
     }
 
-    /// The lines of `table.storage` that the worker needs to get there.
-    pub(crate) fn storage_yaml(&self) -> String {
+    /// The options of the store that lead there.
+    pub(crate) fn storage(&self) -> Vec<(&'static str, String)> {
         match self {
-            Location::Local(_) => String::new(),
-            Location::S3 { endpoint, .. } => format!(
-                "  storage:\n    aws_endpoint: http://{endpoint}\n    aws_allow_http: \"true\"\n    \
-                 aws_region: {REGION}\n    aws_access_key_id: {ACCESS_KEY}\n    aws_secret_access_key: {SECRET_KEY}\n"
-            ),
+            Location::Local(_) => Vec::new(),
+            Location::S3 { endpoint, .. } => vec![
+                ("aws_endpoint", format!("http://{endpoint}")),
+                ("aws_allow_http", "true".into()),
+                ("aws_region", REGION.into()),
+                ("aws_access_key_id", ACCESS_KEY.into()),
+                ("aws_secret_access_key", SECRET_KEY.into()),
+            ],
+            Location::Azure { endpoint, .. } => vec![
+                ("azure_storage_endpoint", format!("http://{endpoint}/{ACCOUNT}")),
+                ("azure_allow_http", "true".into()),
+                ("azure_storage_account_name", ACCOUNT.into()),
+                ("azure_storage_account_key", ACCOUNT_KEY.into()),
+            ],
+            Location::Gcs { endpoint, .. } => vec![
+                ("google_base_url", format!("http://{endpoint}")),
+                ("google_allow_http", "true".into()),
+                ("google_service_account_key", NOBODY.into()),
+            ],
+        }
+    }
+
+    /// The same as lines below `table`.
+    pub(crate) fn storage_yaml(&self) -> String {
+        let options = self.storage();
+        let lines = options.iter().map(|(option, value)| format!("    {option}: '{value}'\n"));
+        match options.is_empty() {
+            true => String::new(),
+            false => format!("  storage:\n{}", lines.collect::<String>()),
         }
     }
 
@@ -74,6 +125,11 @@ impl Location {
             Location::S3 { endpoint, .. } => {
                 json!({"endpoint": endpoint, "key": ACCESS_KEY, "secret": SECRET_KEY, "region": REGION})
             }
+            Location::Azure { .. } | Location::Gcs { .. } => self.out_of_reach(),
         }
+    }
+
+    pub(crate) fn out_of_reach(&self) -> ! {
+        panic!("the reader cannot get to {}: see `client::download`", self.uri())
     }
 }

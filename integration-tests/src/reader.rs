@@ -62,8 +62,9 @@ fn source(location: &Location) -> String {
 
 fn is_parquet(location: &Location) -> bool {
     match location {
-        Location::Local(folder) => folder.join(PARQUET_TABLE).exists(),
+        Location::Local(folder) => folder.join(PARQUET_TABLE).try_exists().unwrap(),
         Location::S3 { uri, .. } => files(location, &format!("{uri}/{PARQUET_TABLE}")) > 0,
+        Location::Azure { .. } | Location::Gcs { .. } => location.out_of_reach(),
     }
 }
 
@@ -134,6 +135,7 @@ pub fn versions(location: &Location) -> usize {
                 .filter(|row| is_version(row[0].as_str().unwrap().rsplit('/').next().unwrap()))
                 .count()
         }
+        Location::Azure { .. } | Location::Gcs { .. } => location.out_of_reach(),
     }
 }
 

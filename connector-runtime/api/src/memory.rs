@@ -127,10 +127,9 @@ impl Table {
         self.stored(connector, of.iter())
     }
 
-    fn fingerprint(&self, connector: &ConnectorName) -> Option<String> {
-        let is_ours = |identity: &String| TopicPartition::from_identity(connector, identity);
-        let ours = |version: &&Version| version.offsets.keys().any(|id| is_ours(id).is_some());
-        self.versions.iter().rev().find(ours)?.fingerprint.clone()
+    fn fingerprint(&self, identity: &str) -> Option<String> {
+        let mut newest = self.versions.iter().rev();
+        newest.find(|version| version.offsets.contains_key(identity))?.fingerprint.clone()
     }
 
     fn find(&self, commit: &StagedCommit) -> Option<CommitReceipt> {
@@ -328,9 +327,9 @@ impl TableCommitter for Committer {
         Ok(table.checkpoint(&self.connector))
     }
 
-    async fn fingerprint(&mut self) -> Result<Option<String>> {
+    async fn fingerprint(&mut self, of: &TopicPartition) -> Result<Option<String>> {
         let table = self.place.table(&self.id).map_err(|e| Error::decision(e.to_string()))?;
-        Ok(table.fingerprint(&self.connector))
+        Ok(table.fingerprint(&of.identity(&self.connector)))
     }
 
     async fn conflict(&mut self) -> Result<Option<Conflict>> {

@@ -1,5 +1,6 @@
 //! Records as they come from Kafka: bytes of one topic partition in one arena, never one object a record.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use bytes::Bytes;
@@ -97,6 +98,25 @@ impl RawRecords {
             Ok(found) => &headers[found].1,
             Err(_) => &[],
         }
+    }
+
+    /// The same range without the records at these offsets.
+    #[must_use]
+    pub fn without(&self, offsets: &BTreeSet<i64>) -> Self {
+        let mut builder = RawRecordsBuilder::new(self.topic_partition.clone(), self.range.start());
+        if self.envelopes.is_some() {
+            builder = builder.with_envelopes();
+        }
+        for record in 0..self.len() {
+            let at = self.offsets[record];
+            let Some(offset) = Offset::new(at).filter(|_| !offsets.contains(&at)) else { continue };
+            builder.push(offset, self.timestamps_ms[record], self.value(record));
+            if self.envelopes.is_some() {
+                builder.envelope(self.key(record), self.headers(record).to_vec());
+            }
+        }
+        builder.skip_to(self.range.end());
+        builder.take()
     }
 
     /// The index of the record with this offset.

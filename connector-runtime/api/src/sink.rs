@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 use crate::batch::{PartitionValues, TableBatch, TableSchema};
 use crate::error::Result;
-use crate::ids::{ConnectorName, TableId};
+use crate::ids::{ConnectorName, TableId, TopicPartition};
 use crate::offsets::OffsetCheckpoint;
 use crate::outcome::{CommitError, CommitOutcome, Conflict, TokenLookup};
 use crate::reset::OffsetReset;
@@ -104,9 +104,9 @@ pub trait TableCommitter: Send + fmt::Debug {
     /// that the table has never seen are absent.
     async fn checkpoint(&mut self) -> Result<OffsetCheckpoint>;
 
-    /// The fingerprint of this connector's newest commit, as far back as the table's history is
-    /// kept; `None` if that was a reset. Reads the store.
-    async fn fingerprint(&mut self) -> Result<Option<String>>;
+    /// The fingerprint of this connector's newest commit that moved a topic partition, as far back
+    /// as the table's history is kept; `None` if that was a reset. Reads the store.
+    async fn fingerprint(&mut self, of: &TopicPartition) -> Result<Option<String>>;
 
     /// Looks in the store whether somebody has changed the table since it was opened, so that a
     /// commit would be answered with this conflict. For what has to be known before a commit to
@@ -146,7 +146,8 @@ pub trait TableCommitter: Send + fmt::Debug {
 /// due and may be called at any time, also twice.
 #[async_trait]
 pub trait TableMaintenance: Send + Sync + fmt::Debug {
-    /// Does what is due at this version and says what was done; `None` if nothing was due.
+    /// Does what is due at this version and says what was done; `None` if nothing was due. What waits
+    /// for some versions to go by waits no longer at `u64::MAX`.
     async fn reconcile(&self, version: u64) -> Result<Option<String>>;
 }
 

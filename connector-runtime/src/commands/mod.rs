@@ -6,6 +6,7 @@
 //! [`sheet`] aligns what people read.
 
 pub(crate) mod config;
+pub mod maintain;
 pub mod offsets;
 pub mod preview;
 mod sheet;

@@ -66,8 +66,17 @@ impl Tables {
         let dead_letters = match &mut self.dead_letters {
             Some(table) => {
                 let stored = table.checkpoint().await.context(|| TableRole::DeadLetters.name())?;
-                table.check_continued(&anchor, &stored).await?;
-                stored
+                match table.decided_by_another(&anchor, &stored).await? {
+                    // Another worker may have been between its two commits when we looked.
+                    Some(refused) => {
+                        let anchor = self.anchor.checkpoint().await?;
+                        match table.decided_by_another(&anchor, &stored).await? {
+                            Some(_) => return Err(refused),
+                            None => return Ok(Checkpoints { anchor, dead_letters: stored }),
+                        }
+                    }
+                    None => stored,
+                }
             }
             None => OffsetCheckpoint::default(),
         };
@@ -155,28 +164,29 @@ impl DeadLetterTable {
         }
     }
 
-    /// If a worker ended between the two commits of a round, refuses to end the round with another
-    /// configuration: what was a dead letter could become a row as well, and the reverse.
-    async fn check_continued(
+    /// If a worker ended between the two commits of a round, why another configuration must not end
+    /// it: what was a dead letter could become a row as well, and the reverse.
+    async fn decided_by_another(
         &mut self,
         anchor: &OffsetCheckpoint,
         stored: &OffsetCheckpoint,
-    ) -> Result<()> {
-        let ahead = stored.iter().find(|(tp, next)| anchor.next(tp) < Some(*next));
-        let (Some((tp, next)), Some(table)) = (ahead, &mut self.open) else { return Ok(()) };
-        match table.committer.fingerprint().await.context(|| TableRole::DeadLetters.name())? {
-            Some(fingerprint) if fingerprint != self.plan.fingerprint() => {
+    ) -> Result<Option<Error>> {
+        let Some(table) = &mut self.open else { return Ok(None) };
+        for (tp, next) in stored.iter().filter(|(tp, next)| anchor.next(tp) < Some(*next)) {
+            let decided = table.committer.fingerprint(tp).await;
+            let decided = decided.context(|| TableRole::DeadLetters.name())?;
+            if decided != Some(self.plan.fingerprint()) {
                 let location = self.sink.location();
-                Err(refusals::round_of_another_configuration(
+                return Ok(Some(refusals::round_of_another_configuration(
                     &self.plan,
                     location,
                     tp,
                     anchor.next(tp),
                     next,
-                ))
+                )));
             }
-            _ => Ok(()),
         }
+        Ok(None)
     }
 
     /// Refuses the connector's own table, by whatever name it was reached.

@@ -79,9 +79,12 @@ pub(super) fn dead_letters(
         Some(given) => location_at(&given)?,
         None => beside,
     };
-    if location.trim_end_matches('/') == table.settings.location.trim_end_matches('/') {
+    let own = table.settings.location.trim_end_matches('/');
+    let within = |inner: &str, outer: &str| inner.strip_prefix(outer)?.strip_prefix('/').map(drop);
+    let letters = location.trim_end_matches('/');
+    if letters == own || within(letters, own).is_some() || within(own, letters).is_some() {
         return section?.get("location")?.reject(
-            "dead letters cannot be in the connector's own table",
+            "dead letters cannot be in the connector's own table, nor in a folder of it or around it",
             "choose another `location`",
         );
     }

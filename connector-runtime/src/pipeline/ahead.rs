@@ -11,6 +11,7 @@ use connector_api::staged::{Accounting, StagedFile};
 use connector_api::{Error, Result, Retry};
 
 use super::Pipeline;
+use super::in_place::Letters;
 use crate::commit::round::{Action, CommitRound, Event, StagedRound};
 use crate::commit::settle::{OVERTAKEN, Settle, TableRole};
 use crate::source::Command;
@@ -32,6 +33,8 @@ pub(super) struct Ahead {
     pub(super) number: u64,
     /// How often its records were rejected, by the code of the cause.
     pub(super) causes: BTreeMap<&'static str, u64>,
+    /// Its dead letters.
+    pub(super) letters: Letters,
 }
 
 /// What waits to be started.
@@ -143,6 +146,7 @@ impl Pipeline {
             Settle::Settled(receipt) => {
                 fail::fail_point!("w5_committed_not_settled", |_| std::process::abort());
                 let positions = self.partitions.settled(&ahead.delta);
+                self.settings.in_place.settled(&ahead.delta);
                 let offsets = ahead.delta.iter().map(|(_, range)| range.len()).sum();
                 self.settings.progress.settled(&ahead.accounting, offsets, &ahead.causes);
                 tracing::info!(

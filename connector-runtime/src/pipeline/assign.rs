@@ -57,6 +57,10 @@ impl Pipeline {
             .map(|assigned| self.begin(assigned, &stored.anchor, now))
             .collect::<Result<Vec<Start>>>()?;
         // Those that stay know better: a commit of ours may have moved them since.
+        for Start { topic_partition: tp, .. } in &starts {
+            let (anchor, dead_letters) = (stored.anchor.next(tp), stored.dead_letters.next(tp));
+            self.settings.in_place.assigned(tp, anchor, dead_letters);
+        }
         let given = |tp: &TopicPartition| starts.iter().any(|start| start.topic_partition == *tp);
         let dead_letters = stored.dead_letters.iter().filter(|(tp, _)| given(tp));
         let dead_letters = dead_letters.map(|(tp, next)| (tp.clone(), next)).collect();

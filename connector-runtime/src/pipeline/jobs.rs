@@ -3,6 +3,7 @@
 //! The lane and the tables travel with the job that uses them, so two jobs can never use one at
 //! the same time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use connector_api::batch::TableSchema;
@@ -15,6 +16,7 @@ use connector_api::staged::{Accounting, StagedCommit, StagedFile};
 use connector_api::{Error, Result};
 use tokio::task::JoinSet;
 
+use super::in_place::check_late;
 use crate::commit::settle::TableRole;
 use crate::commit::tables::{Checkpoints, Tables};
 use crate::config::ConnectorPlan;
@@ -108,6 +110,8 @@ pub(super) struct NextBatch {
     pub batch: SourceBatch,
     /// Rejected records before this offset are in the dead-letter table already.
     pub dead_letters_from: Offset,
+    /// Records of the batch that are dead letters already, which is not to be decided again.
+    pub in_place: Option<BTreeSet<i64>>,
 }
 
 /// What became of one batch.
@@ -260,7 +264,18 @@ impl Jobs {
 
 fn process_one(lane: &mut Lane, next: &NextBatch) -> Result<BatchResult> {
     let batch = &next.batch;
-    let processed = lane.process(&batch.records, next.dead_letters_from)?;
+    let mut processed = match &next.in_place {
+        Some(in_place) => {
+            let others = batch.records.without(in_place);
+            let processed = lane.process(&others, next.dead_letters_from)?;
+            check_late(&processed.rejected, next.dead_letters_from)?;
+            processed
+        }
+        None => lane.process(&batch.records, next.dead_letters_from)?,
+    };
+    let in_place = next.in_place.as_ref().map_or(0, |in_place| in_place.len() as u64);
+    processed.accounting.consumed += in_place;
+    processed.accounting.rejected += in_place;
     Ok(BatchResult {
         topic_partition: batch.records.topic_partition().clone(),
         range: batch.records.range(),

@@ -16,6 +16,7 @@
 mod ahead;
 mod assign;
 mod idle;
+pub(crate) mod in_place;
 mod jobs;
 pub mod partitions;
 mod revoke;
@@ -38,6 +39,7 @@ use tokio::sync::watch;
 
 use self::ahead::{Ahead, Todo};
 use self::assign::Assigning;
+use self::in_place::{InPlace, Letters};
 use self::jobs::{BatchResult, Done, Jobs, NextBatch, Purpose};
 use self::partitions::Partitions;
 use self::revoke::Revoking;
@@ -74,6 +76,8 @@ pub struct PipelineSettings {
     pub until_end: bool,
     /// The topic partitions that there were when the worker started.
     pub known_at_start: BTreeSet<TopicPartition>,
+    /// Dead letters that the anchor does not know of yet, also by an earlier start of the connector.
+    pub in_place: Arc<InPlace>,
 }
 
 /// The state of one connector.
@@ -98,6 +102,8 @@ pub struct Pipeline {
     seal_due: Option<SealReason>,
     /// How often a record of the collecting round was rejected, by the code of the cause.
     causes: BTreeMap<&'static str, u64>,
+    /// The dead letters of the collecting round.
+    letters: Letters,
     /// Counts dropped rounds: a job that was started before one brings nothing back.
     generation: u64,
     lane_generation: u64,
@@ -161,6 +167,7 @@ impl Pipeline {
             ahead: None,
             seal_due: None,
             causes: BTreeMap::new(),
+            letters: Letters::new(),
             generation: 0,
             lane_generation: 0,
             assigning: None,
@@ -363,7 +370,8 @@ impl Pipeline {
             if continues && !self.is_past_end(topic_partition, range.start()) {
                 following.insert(topic_partition.clone(), (batch.epoch, range.end()));
                 let dead_letters_from = self.partitions.dead_letters_from(topic_partition);
-                batches.push(NextBatch { batch, dead_letters_from });
+                let in_place = self.settings.in_place.within(topic_partition, range);
+                batches.push(NextBatch { batch, dead_letters_from, in_place });
             }
         }
         batches
@@ -386,6 +394,7 @@ impl Pipeline {
                     wake_at: None,
                     number: self.rounds,
                     causes: std::mem::take(&mut self.causes),
+                    letters: std::mem::take(&mut self.letters),
                 });
                 self.lane_generation = self.generation;
                 self.jobs.seal(lane);
@@ -459,7 +468,7 @@ impl Pipeline {
                     ),
                 ) = (role, &answer)
                 {
-                    self.partitions.dead_letters_stored(&receipt.checkpoint);
+                    self.dead_letters_committed(&receipt.checkpoint);
                     self.nudge_maintenance(tables.dead_letter_maintenance(), receipt.version);
                 }
                 self.tables = Some(tables);
@@ -479,7 +488,7 @@ impl Pipeline {
             }
             Done::Looked { round, tables, role, answer } => {
                 if let (TableRole::DeadLetters, Ok(TokenLookup::Found(receipt))) = (role, &answer) {
-                    self.partitions.dead_letters_stored(&receipt.checkpoint);
+                    self.dead_letters_committed(&receipt.checkpoint);
                 }
                 self.tables = Some(tables);
                 let event = match answer {
@@ -516,6 +525,13 @@ impl Pipeline {
                     None => Ok(()),
                 }
             }
+        }
+    }
+
+    fn dead_letters_committed(&mut self, stored: &OffsetCheckpoint) {
+        self.partitions.dead_letters_stored(stored);
+        if let Some(ahead) = &self.ahead {
+            self.settings.in_place.committed(&ahead.letters, stored);
         }
     }
 
@@ -605,7 +621,11 @@ impl Pipeline {
                     rejected.origin, rejected.cause
                 )));
             }
-            OnBadRecord::DeadLetter(_) => "dead letter",
+            OnBadRecord::DeadLetter(_) => {
+                let letters = self.letters.entry(result.topic_partition.clone()).or_default();
+                letters.extend(result.rejected.iter().map(|one| one.origin.offset.get()));
+                "dead letter"
+            }
             OnBadRecord::Drop => "record dropped",
         };
         for rejected in &result.rejected {
@@ -636,6 +656,7 @@ impl Pipeline {
         self.rounds += 1;
         self.round = new_round(&self.settings, self.rounds);
         self.causes.clear();
+        self.letters.clear();
         self.queue.clear();
         self.recount_sample();
         if let Some(lane) = &mut self.lane {

@@ -17,7 +17,7 @@ pub(super) async fn run(running: Running) -> Result<()> {
         prepared = prepare(&running) => prepared,
         _ = drain.wait_for(|drain| *drain) => return Ok(()),
     };
-    let Running { plan, clock, progress, drain, until_end, known_at_start } = running;
+    let Running { plan, clock, progress, drain, until_end, known_at_start, in_place } = running;
     let doing = || format!("connector `{}`", plan.name);
     let (mut table, prepared, topics) = prepared.context(doing)?;
     if until_end {
@@ -43,8 +43,16 @@ pub(super) async fn run(running: Running) -> Result<()> {
     let now_there = || topics.iter().map(|topic| topic.topic_partition.clone()).collect();
     let known_at_start = known_at_start.get_or_init(now_there).clone();
     let plan_of = plan.clone();
-    let settings =
-        PipelineSettings { plan: plan_of, run, clock, progress, drain, until_end, known_at_start };
+    let settings = PipelineSettings {
+        plan: plan_of,
+        run,
+        clock,
+        progress,
+        drain,
+        until_end,
+        known_at_start,
+        in_place,
+    };
     Pipeline::new(settings, source, table, &topics).context(doing)?.run().await.context(doing)
 }
 

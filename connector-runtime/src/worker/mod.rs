@@ -19,6 +19,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::config::ConnectorPlan;
 use crate::observe::progress::{Counts, Progress};
 use crate::observe::terminal::ProgressLine;
+use crate::pipeline::in_place::InPlace;
 
 /// How a worker runs its connectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,8 @@ struct Running {
     until_end: bool,
     /// The topic partitions that there were when the worker started: others are new, also to a later start.
     known_at_start: Arc<OnceLock<BTreeSet<TopicPartition>>>,
+    /// Dead letters that the anchor does not know of yet, also to a later start.
+    in_place: Arc<InPlace>,
 }
 
 /// Runs connectors until they are drained, done or failed. The first signal drains, the second
@@ -73,6 +76,7 @@ pub async fn run(plans: Vec<ConnectorPlan>, options: RunOptions) -> Vec<Ended> {
             drain: drained.clone(),
             until_end: options.until_end,
             known_at_start: Arc::default(),
+            in_place: Arc::default(),
         };
         let name = running.plan.name.clone();
         names.insert(connectors.spawn(supervisor::supervise(running)).id(), name);

@@ -356,9 +356,10 @@ impl TableCommitter for DeltaCommitter {
         Ok(stored)
     }
 
-    async fn fingerprint(&mut self) -> Result<Option<String>> {
+    async fn fingerprint(&mut self, of: &TopicPartition) -> Result<Option<String>> {
         let newest = self.newest().await?;
-        log::fingerprint(&self.table.store, &self.connector, newest.version()).await
+        let identity = of.identity(&self.connector);
+        log::fingerprint(&self.table.store, &identity, newest.version()).await
     }
 
     async fn conflict(&mut self) -> Result<Option<Conflict>> {

@@ -207,22 +207,30 @@ pub(super) async fn restored(
     Ok(found.filter(|(_, to)| harms(*to)).map(|(by, _)| by))
 }
 
-/// The fingerprint in the connector's newest entry up to `newest`, if that one is within reach.
+/// The fingerprint in the newest entry up to `newest` with a `txn` of this identity, if that one is
+/// within reach.
 pub(super) async fn fingerprint(
     store: &Store,
-    connector: &ConnectorName,
+    identity: &str,
     newest: u64,
 ) -> Result<Option<String>> {
     let mut entries = entries(store, newest.saturating_sub(LOOK_BACK_MAX)..=newest);
     while let Some((_, entry)) = entries.next().await {
         let Some(entry) = entry? else { break };
-        let info = commit_info(&entry);
-        if is_ours(&info, connector) {
+        if moves(&entry, identity) {
+            let info = commit_info(&entry);
             let fingerprint = info["operationParameters"][FINGERPRINT].as_str();
             return Ok(fingerprint.map(str::to_owned));
         }
     }
     Ok(None)
+}
+
+/// True if the entry has a `txn` of this identity.
+fn moves(entry: &[u8], identity: &str) -> bool {
+    let lines = entry.split(|byte| *byte == b'\n').filter(|line| mentions(line, "\"txn\""));
+    let mut actions = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    actions.any(|action| action["txn"]["appId"] == identity)
 }
 
 /// The entries of these versions, from the newest back.

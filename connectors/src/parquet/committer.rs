@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use connector_api::clock::{Clock, Moment, SystemClock};
-use connector_api::ids::CommitToken;
+use connector_api::ids::{CommitToken, TopicPartition};
 use connector_api::offsets::OffsetCheckpoint;
 use connector_api::outcome::{
     CommitError, CommitOutcome, CommitReceipt, Conflict, TokenLookup, Verdict,
@@ -12,14 +12,15 @@ use connector_api::sink::TableCommitter;
 use connector_api::staged::StagedCommit;
 use connector_api::{Error, Result};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStoreExt};
 
-use super::ledger::{Held, Ledger, PublishedFile, State, Swap, receipt};
+use super::ledger::{Held, Ledger, PublishedFile, Publishing, State, Swap, receipt};
 use super::table::TableFile;
 use crate::store::{Store, store_error};
 
-/// Files that are renamed at once.
-const RENAMES_AT_ONCE: usize = 16;
+/// Files that are put in their places at once.
+const MOVES_AT_ONCE: usize = 16;
 
 /// The one that commits for a connector.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct ParquetCommitter {
     clock: SystemClock,
     /// The ledger as we saw it last; `None` if it has to be read.
     held: Option<Held>,
+    /// Commits that are published although the ledger may not say so yet.
+    published: Vec<Publishing>,
 }
 
 /// What a newest state says to a change, before it is written.
@@ -40,7 +43,7 @@ enum Answer {
 
 impl ParquetCommitter {
     pub(super) fn new(ledger: Ledger) -> Self {
-        Self { ledger, clock: SystemClock::start(), held: None }
+        Self { ledger, clock: SystemClock::start(), held: None, published: Vec::new() }
     }
 
     /// Reads the ledger, and whether the table is still the one that was opened.
@@ -127,52 +130,55 @@ impl ParquetCommitter {
     }
 
     /// Gives the files of decided commits their final names, and tells the ledger. Those of one
-    /// commit, or of all, also of workers that are gone.
+    /// commit that was just decided, or of all, also of workers that are gone.
     async fn publish(&mut self, only: Option<&CommitToken>) -> Result<()> {
         let Some(held) = self.held.clone() else { return Ok(()) };
         let mut decided = held.state.publishing;
+        self.published.retain(|published| decided.contains(published));
         decided.retain(|publishing| only.is_none_or(|token| publishing.token == token.0));
         if decided.is_empty() {
             return Ok(());
         }
         let files = decided.iter().flat_map(|publishing| publishing.files.clone());
-        let renames: Vec<_> =
-            files.map(|file| rename(self.ledger.store.clone(), file).boxed()).collect();
-        let renamed: Vec<Option<PublishedFile>> =
-            stream::iter(renames).buffer_unordered(RENAMES_AT_ONCE).try_collect().await?;
+        let (store, resumed) = (&self.ledger.store, only.is_none());
+        let moves: Vec<_> =
+            files.map(|file| put_in_place(store.clone(), file, resumed).boxed()).collect();
+        let moved: Vec<Option<PublishedFile>> =
+            stream::iter(moves).buffer_unordered(MOVES_AT_ONCE).try_collect().await?;
         fail::fail_point!("w5_published_not_noted", |_| std::process::abort());
-        if let Some(file) = renamed.into_iter().flatten().next() {
-            return self.missing(&file).await;
+        let missing: Vec<PublishedFile> = moved.into_iter().flatten().collect();
+        if !missing.is_empty() {
+            self.check_missing(&missing).await?;
         }
-        // That they are published is seen by the files themselves: nothing depends on this.
+        self.published.extend(decided.clone());
         let done = self
             .write(|state| {
                 let next = state.without(&decided);
                 Ok(next.map_or(Answer::There(state.version), |next| Answer::Write(Box::new(next))))
             })
             .await;
+        // The files themselves show that they are published, and the next commit says so again.
         if let Err(CommitError::NotSent(error) | CommitError::Unknown(error)) = done {
             tracing::debug!(table = %self.ledger.store.url, %error, "the ledger still names published files");
         }
         Ok(())
     }
 
-    /// A file that is neither staged nor published: somebody has published and then removed it, or
-    /// it is lost.
-    async fn missing(&mut self, file: &PublishedFile) -> Result<()> {
+    /// Looks into files that are neither staged nor published: either somebody has published and
+    /// then removed them, which the ledger says, or they are lost.
+    async fn check_missing(&mut self, missing: &[PublishedFile]) -> Result<()> {
         let state = &self.newest().await?.state;
-        if state.publishing.iter().any(|publishing| publishing.files.contains(file)) {
-            return Err(Error::decision(format!(
-                "`{}` was committed and is gone, and so is `{}`, which it was made of: somebody has removed it. \
-                 Its rows are lost to the table; to read them again, run `alluvium offsets reset`",
-                file.path, file.staged
-            )));
-        }
-        Ok(())
+        let mut named = state.publishing.iter().flat_map(|publishing| &publishing.files);
+        let Some(file) = named.find(|file| missing.contains(file)) else { return Ok(()) };
+        Err(Error::decision(format!(
+            "`{}` was committed and is gone, and so is `{}`, which it was made of: somebody has removed it. \
+             Its rows are lost to the table; to read them again, run `alluvium offsets reset`",
+            file.path, file.staged
+        )))
     }
 
     /// Publishes what a commit has decided. Until that is done, its outcome is unknown to readers.
-    async fn published(
+    async fn publish_own(
         &mut self,
         commit: &StagedCommit,
         outcome: CommitOutcome,
@@ -192,8 +198,9 @@ impl TableCommitter for ParquetCommitter {
         Ok(checkpoint)
     }
 
-    async fn fingerprint(&mut self) -> Result<Option<String>> {
-        Ok(self.newest().await?.state.fingerprint())
+    async fn fingerprint(&mut self, of: &TopicPartition) -> Result<Option<String>> {
+        let identity = of.identity(&self.ledger.connector);
+        Ok(self.newest().await?.state.fingerprint(&identity))
     }
 
     async fn conflict(&mut self) -> Result<Option<Conflict>> {
@@ -202,6 +209,7 @@ impl TableCommitter for ParquetCommitter {
 
     async fn commit(&mut self, commit: &StagedCommit) -> Result<CommitOutcome, CommitError> {
         let (connector, now) = (self.ledger.connector.clone(), self.clock.wall_ms());
+        let published = self.published.clone();
         let written = self.write(|state| {
             if let Some(version) = state.version_of(commit.token()) {
                 return Ok(Answer::There(version));
@@ -209,34 +217,53 @@ impl TableCommitter for ParquetCommitter {
             let stored = state.stored(&connector, commit.delta().topic_partitions());
             match commit.judge(stored) {
                 Verdict::Refused(outcome) => Ok(Answer::Refused(outcome)),
+                // Its files may be gone: they have to be written anew.
+                Verdict::Admitted if state.has_swept(commit) => {
+                    let cause = Conflict::TableAltered;
+                    Ok(Answer::Refused(CommitOutcome::Conflicted { cause }))
+                }
                 Verdict::Admitted => {
+                    let state = state.without(&published).unwrap_or_else(|| state.clone());
                     Ok(Answer::Write(Box::new(state.with_commit(&connector, commit, now)?)))
                 }
             }
         });
         match written.await? {
             Ok((version, true)) => {
-                self.published(commit, CommitOutcome::Committed(receipt(version, commit))).await
+                self.publish_own(commit, CommitOutcome::Committed(receipt(version, commit))).await
             }
             Ok((version, false)) => {
-                self.published(commit, CommitOutcome::AlreadyCommitted(receipt(version, commit)))
+                self.publish_own(commit, CommitOutcome::AlreadyCommitted(receipt(version, commit)))
                     .await
             }
-            Err(outcome) => Ok(outcome),
+            Err(outcome) => {
+                // Who was ahead may not live to publish: rows before those to come must be seen.
+                if let CommitOutcome::Fenced { .. } = outcome {
+                    self.publish(None).await.map_err(CommitError::NotSent)?;
+                }
+                Ok(outcome)
+            }
         }
     }
 
     async fn find(&mut self, commit: &StagedCommit) -> Result<TokenLookup> {
         let connector = self.ledger.connector.clone();
         let found = self.newest().await?.state.look_up(&connector, commit);
-        if let TokenLookup::Found(_) = found {
-            self.publish(None).await?;
-        }
+        self.publish(None).await?;
         Ok(found)
     }
 
     async fn reset(&mut self, reset: &OffsetReset) -> Result<CommitOutcome, CommitError> {
         let (connector, now) = (self.ledger.connector.clone(), self.clock.wall_ms());
+        let decided = self.newest().await.map_err(CommitError::NotSent)?.state.publishing.clone();
+        match self.publish(None).await {
+            Ok(()) => {}
+            // Files that are lost are what the reset is for.
+            Err(error) if error.needs_decision() => {
+                tracing::warn!(%connector, %error, "the reset leaves them behind");
+            }
+            Err(error) => return Err(CommitError::NotSent(error)),
+        }
         let written = self.write(|state| {
             if let Some(version) = state.version_of(&reset.token) {
                 return Ok(Answer::There(version));
@@ -244,6 +271,7 @@ impl TableCommitter for ParquetCommitter {
             Ok(match reset.judge(state.stored(&connector, reset.moves.keys())) {
                 Verdict::Refused(outcome) => Answer::Refused(outcome),
                 Verdict::Admitted => {
+                    let state = state.without(&decided).unwrap_or_else(|| state.clone());
                     Answer::Write(Box::new(state.with_reset(&connector, reset, now)))
                 }
             })
@@ -257,20 +285,47 @@ impl TableCommitter for ParquetCommitter {
     }
 }
 
-/// Gives a file its final name. Returns it if it has neither name.
-async fn rename(store: Store, file: PublishedFile) -> Result<Option<PublishedFile>> {
+/// Gives a file its final name, by steps that may each have been done before. Returns it if it has
+/// neither name.
+///
+/// A store that copies on its own may answer before the copy is whole (Azure: "Copy Blob", status
+/// 202), so the staged file goes only when the other one has its size. One that is there already
+/// is not made again: somebody may have removed or rewritten it by the time.
+async fn put_in_place(
+    store: Store,
+    file: PublishedFile,
+    resumed: bool,
+) -> Result<Option<PublishedFile>> {
     let (from, to) = (store.exact(&file.staged)?, store.exact(&file.path)?);
-    match store.answer(store.objects.rename(&from, &to)).await {
-        Ok(()) => return Ok(None),
-        Err(StoreError::NotFound { .. }) => {}
-        Err(error) => {
-            return Err(store_error(format!("`{}` cannot be published", file.path), error));
+    let failed = |e| store_error(format!("`{}` cannot be published", file.path), e);
+    if !resumed || !is_whole(&store, &to, &file).await? {
+        let moved = match store.is_local() {
+            true => store.answer(store.objects.rename(&from, &to)).await,
+            false => store.answer(store.objects.copy(&from, &to)).await,
+        };
+        match moved {
+            Ok(()) => {}
+            // Somebody else was here before, or we were, and the answer was lost.
+            Err(StoreError::NotFound { .. }) => {
+                let whole = is_whole(&store, &to, &file).await?;
+                return Ok((!whole).then_some(file));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        if !is_whole(&store, &to, &file).await? {
+            return Err(Error::external(format!("`{}` is not copied to its end yet", file.path)));
         }
     }
-    // Somebody else was here before, or we were, and the answer was lost.
-    match store.answer(store.objects.head(&to)).await {
-        Ok(_) => Ok(None),
-        Err(StoreError::NotFound { .. }) => Ok(Some(file)),
+    match store.answer(store.objects.delete(&from)).await {
+        Ok(()) | Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+async fn is_whole(store: &Store, path: &Path, file: &PublishedFile) -> Result<bool> {
+    match store.answer(store.objects.head(path)).await {
+        Ok(found) => Ok(found.size == file.bytes),
+        Err(StoreError::NotFound { .. }) => Ok(false),
         Err(error) => Err(store_error(format!("`{}` cannot be looked up", file.path), error)),
     }
 }

@@ -39,6 +39,7 @@ fn escaped(text: &str) -> String {
         }
     }
     match escaped.as_str() {
+        NULL => NULL.replacen('_', "%5F", 1),
         // These are no names of folders.
         "." => "%2E".to_owned(),
         ".." => "%2E%2E".to_owned(),
@@ -85,6 +86,7 @@ mod tests {
     fn folders_are_named_as_hive_names_them_and_are_read_back() {
         check(&[], "");
         check(&[("day", Some("2026-01-31"))], "day=2026-01-31/");
+        check(&[("c", Some(NULL))], "c=%5F_HIVE_DEFAULT_PARTITION__/");
         check(&[("country", None), ("n", Some("-3"))], "country=__HIVE_DEFAULT_PARTITION__/n=-3/");
         check(&[("c", Some("a/b=c d%é:\n"))], "c=a%2Fb%3Dc d%25é%3A%0A/");
         check(&[("a=b", Some(".."))], "a%3Db=../".replace("..", "%2E%2E").as_str());

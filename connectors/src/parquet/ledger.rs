@@ -51,6 +51,9 @@ pub(super) struct State {
     pub(super) publishing: Vec<Publishing>,
     /// The version of the last reset.
     reset: Option<u64>,
+    /// The name up to which staged files are swept: none of them can be committed any more (MN-1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    swept: Option<String>,
     /// The last commits and resets, oldest first.
     history: Vec<Entry>,
 }
@@ -67,6 +70,7 @@ pub(super) struct Publishing {
 pub(super) struct PublishedFile {
     pub(super) staged: String,
     pub(super) path: String,
+    pub(super) bytes: u64,
 }
 
 /// One commit or reset, for people and for who has lost an answer.
@@ -91,6 +95,11 @@ struct Entry {
     losses: Vec<String>,
 }
 
+/// Where the staged files of a connector are, below the table's root.
+pub(super) fn staged_folder(connector: &ConnectorName) -> String {
+    format!("{FOLDER}/{connector}.staged")
+}
+
 /// What a writer of the table hands to its committer.
 #[derive(Debug, Clone)]
 pub(super) struct StagedAt(pub(super) String);
@@ -108,6 +117,11 @@ impl Ledger {
     pub(super) fn new(store: &Store, table: TableId, connector: &ConnectorName) -> Self {
         let path = store.object(&format!("{FOLDER}/{connector}.ledger.json"));
         Self { store: store.clone(), table, connector: connector.clone(), path }
+    }
+
+    /// Where its staged files are, below the table's root.
+    pub(super) fn staged_folder(&self) -> String {
+        staged_folder(&self.connector)
     }
 
     /// Reads the ledger. One that was never written is empty.
@@ -175,6 +189,7 @@ impl Held {
             offsets: BTreeMap::new(),
             publishing: Vec::new(),
             reset: None,
+            swept: None,
             history: Vec::new(),
         };
         Self { state, tag: None }
@@ -282,6 +297,22 @@ impl State {
         (next.publishing.len() < self.publishing.len()).then_some(next)
     }
 
+    /// True if the staged file may be gone, since it is no newer than one that is swept.
+    pub(super) fn is_swept(&self, staged: &str) -> bool {
+        self.swept.as_deref().is_some_and(|swept| base_name(staged) <= swept)
+    }
+
+    /// The state after which no staged file up to this one can be committed.
+    pub(super) fn with_swept(&self, staged: &str) -> Self {
+        Self { swept: Some(base_name(staged).to_owned()), ..self.clone() }
+    }
+
+    /// True if a file of the commit may be swept.
+    pub(super) fn has_swept(&self, commit: &StagedCommit) -> bool {
+        let staged = commit.files().iter().filter_map(|file| file.sink_data.get());
+        staged.into_iter().any(|StagedAt(staged)| self.is_swept(staged))
+    }
+
     /// The version with this token, if it is within the history.
     pub(super) fn version_of(&self, token: &CommitToken) -> Option<u64> {
         self.history.iter().rev().find(|entry| entry.token == token.0).map(|entry| entry.version)
@@ -291,13 +322,16 @@ impl State {
     ///
     /// | the token | the history | answer |
     /// |---|---|---|
-    /// | is in it | | `Found` |
+    /// | is in it, or being published | | `Found` |
     /// | is not | reaches back to the first commit | `NotFound` |
     /// | is not | is cut, there never was a reset, and a topic partition stands before the commit's end | `NotFound` |
     /// | is not | is cut, otherwise | `Pruned` |
     pub(super) fn look_up(&self, connector: &ConnectorName, commit: &StagedCommit) -> TokenLookup {
         if let Some(version) = self.version_of(commit.token()) {
             return TokenLookup::Found(receipt(version, commit));
+        }
+        if self.publishing.iter().any(|publishing| publishing.token == commit.token().0) {
+            return TokenLookup::Found(receipt(self.version, commit));
         }
         let stored = self.stored(connector, commit.delta().topic_partitions());
         let complete = self.history.len() as u64 == self.version;
@@ -309,10 +343,17 @@ impl State {
         }
     }
 
-    /// The fingerprint of the newest commit; `None` if that was a reset.
-    pub(super) fn fingerprint(&self) -> Option<String> {
-        self.history.last()?.fingerprint.clone()
+    /// The fingerprint of the newest commit that moved this topic partition, if that is within the
+    /// history and was no reset.
+    pub(super) fn fingerprint(&self, identity: &str) -> Option<String> {
+        let mut newest = self.history.iter().rev();
+        newest.find(|entry| entry.offsets.contains_key(identity))?.fingerprint.clone()
     }
+}
+
+/// The name of a file without its folders: it begins with the time at which the file was opened.
+pub(super) fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn published(file: &StagedFile) -> Result<PublishedFile> {
@@ -321,7 +362,7 @@ fn published(file: &StagedFile) -> Result<PublishedFile> {
         .get()
         .cloned()
         .ok_or_else(|| Error::internal(format!("{} is a file of another sink", file.path)))?;
-    Ok(PublishedFile { staged, path: file.path.clone() })
+    Ok(PublishedFile { staged, path: file.path.clone(), bytes: file.bytes })
 }
 
 /// Proof that this version holds the commit.

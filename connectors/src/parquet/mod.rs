@@ -18,6 +18,7 @@
 mod committer;
 mod folders;
 mod ledger;
+mod maintenance;
 mod reader;
 mod table;
 mod writer;
@@ -28,6 +29,7 @@ use async_trait::async_trait;
 use connector_api::batch::TableSchema;
 use connector_api::config::{SettingError, SinkFactory, TableSettings};
 use connector_api::ids::ConnectorName;
+use connector_api::partitioning::PartitionField;
 use connector_api::sink::{OpenTable, Sink, TableReader};
 use connector_api::{Context, Result};
 
@@ -49,6 +51,17 @@ impl SinkFactory for ParquetFactory {
             message: "plain Parquet files have no table properties".into(),
         };
         let mut errors: Vec<_> = settings.properties.keys().map(refused).collect();
+        let hidden = settings
+            .partition_by
+            .iter()
+            .filter(|name| name_of_folder(name).starts_with(['_', '.']));
+        errors.extend(hidden.map(|name| SettingError {
+            key: vec![self.format().into(), "partition_by".into()],
+            message: format!(
+                "readers leave out folders such as `{}=…`, whose names begin with `_` or `.`; rename the column of `{name}`",
+                name_of_folder(name)
+            ),
+        }));
         match store_at(self.format(), &settings.location, &settings.storage) {
             Ok(store) if errors.is_empty() => return Ok(sink_on(store, settings.clone())),
             Ok(_) => {}
@@ -56,6 +69,10 @@ impl SinkFactory for ParquetFactory {
         }
         Err(errors)
     }
+}
+
+fn name_of_folder(partition: &str) -> String {
+    PartitionField::parse(partition).map_or_else(|| partition.to_owned(), |field| field.folder())
 }
 
 /// A sink for the folder at a place in any object store, also one that no location can name.

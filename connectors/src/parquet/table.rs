@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::committer::ParquetCommitter;
 use super::ledger::Ledger;
+use super::maintenance::ParquetMaintenance;
 use super::writer::ParquetWriters;
 use crate::delta::schema;
 use crate::store::{Store, store_error};
@@ -153,8 +154,8 @@ fn split(
     Ok(OpenTable {
         id: table.id,
         writers: Arc::new(ParquetWriters::new(store, &schema, connector, compression)),
+        maintenance: Some(Arc::new(ParquetMaintenance::new(ledger.clone()))),
         committer: Box::new(ParquetCommitter::new(ledger)),
-        maintenance: None,
         schema,
     })
 }

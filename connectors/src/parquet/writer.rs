@@ -25,8 +25,7 @@ use connector_api::{Error, Result};
 use serde_json::json;
 
 use super::folders;
-use super::ledger::StagedAt;
-use super::table::FOLDER;
+use super::ledger::{StagedAt, staged_folder};
 use crate::data_file::{self, Encoder};
 use crate::store::{Store, upload};
 
@@ -72,7 +71,8 @@ impl TableWriters for ParquetWriters {
             connector: self.connector.clone(),
             fingerprint: fingerprint.to_owned(),
             path: format!("{folder}part-{name}.{ending}"),
-            staged: format!("{FOLDER}/{}.staged/part-{name}", self.connector),
+            // Longer than the final name: a store that cannot take that says so before a commit.
+            staged: format!("{}/{folder}part-{name}", staged_folder(&self.connector)),
             partition_values: partition_values.clone(),
             delta: OffsetDelta::default(),
             rows: 0,

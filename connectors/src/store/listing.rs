@@ -39,6 +39,11 @@ impl Store {
         Ok(first.map(|object| self.relative(&object.location)))
     }
 
+    /// True for local disk.
+    pub(crate) fn is_local(&self) -> bool {
+        self.url.scheme() == "file"
+    }
+
     /// The location for messages: a relative path means another place in another folder.
     pub(crate) fn shown(&self, location: &str) -> String {
         match self.url.to_file_path() {

@@ -61,6 +61,10 @@ pub async fn check_conditional_writes(store: &Store, conditions: Conditions) -> 
     let probe = Probe { store, path: store.object(&name) };
     let checked = probe.check(conditions).await;
     if let Err(error) = clean(store, &probe.path).await {
+        // A swapped ledger's files are moved, which takes the right to delete.
+        if checked.is_ok() && conditions == Conditions::CreateAndUpdate {
+            return Err(store_error(format!("`{name}` cannot be deleted again"), error));
+        }
         tracing::warn!(location = %store.url, object = name, %error, "an object of ours was left behind");
     }
     checked

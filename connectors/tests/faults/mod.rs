@@ -274,7 +274,12 @@ impl ObjectStore for Faults {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
+        let fault = self.renames.lock().unwrap().pop_front();
+        if let Some(RenameFault::Lost) = fault {
+            return Err(broken("the copy was lost"));
+        }
+        self.inner.copy_opts(from, to, options).await?;
+        fault.map_or(Ok(()), |_| Err(broken("the answer was lost")))
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The ledger as people read it, and what happens if it or the table is not the one that was known.
 
 use connector_api::contract::{
-    Round, Subject, commit, connector, created, opened, topic_partition,
+    Round, Subject, commit, connector, created, opened, rows, topic_partition, visible_rows,
 };
 use connector_api::outcome::{CommitOutcome, Conflict, TokenLookup};
 
@@ -94,6 +94,19 @@ async fn a_folder_with_files_of_others_is_no_place_for_a_table() {
     place.delete(TABLE).await;
     let error = place.sink_error().await;
     assert!(error.contains("no Parquet table of ours, for example `part-"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mn_1_a_commit_of_files_that_may_be_swept_is_refused_and_its_records_are_written_anew() {
+    let place = Place::in_memory();
+    let (mut table, next) = staged(&place).await;
+    let text = String::from_utf8(place.object(LEDGER).await.unwrap().to_vec()).unwrap();
+    let swept = "\"swept\": \"part-t-2-9\",\n  \"history\"";
+    place.put(LEDGER, text.replacen("\"history\"", swept, 1)).await;
+    let outcome = table.committer.commit(&next).await.unwrap();
+    assert_eq!(outcome, CommitOutcome::Conflicted { cause: Conflict::TableAltered });
+    commit(&mut opened(&place).await, Round::new("t-3").range(0, 10, 20)).await;
+    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,7 +40,10 @@ pub(super) struct DataFile {
 
 impl Place {
     pub(super) fn in_memory() -> Self {
-        Self::on(|_| Arc::new(InMemory::new()))
+        let mut place = Self::on(|_| Arc::new(InMemory::new()));
+        // As a bucket, where files are copied and not renamed.
+        place.store.url = "s3://lake/table/".parse().unwrap();
+        place
     }
 
     pub(super) fn on_disk() -> Self {

@@ -1,9 +1,12 @@
 //! Commits that are decided and not published: by a worker that died, slept or lost an answer.
 
 use connector_api::contract::{
-    Round, checkpoint, commit, committed, created, opened, rows, visible_rows,
+    Round, checkpoint, commit, committed, created, opened, rows, topic_partition, visible_rows,
 };
-use connector_api::outcome::{CommitError, TokenLookup};
+use connector_api::ids::CommitToken;
+use connector_api::offsets::Offset;
+use connector_api::outcome::{CommitError, CommitOutcome, TokenLookup};
+use connector_api::reset::{OffsetMove, OffsetReset};
 
 use super::place::Place;
 use super::staged;
@@ -82,6 +85,50 @@ async fn a_staged_file_that_somebody_removes_is_a_loss_that_is_named() {
     let error = heir.committer.checkpoint().await.unwrap_err();
     assert!(error.needs_decision(), "{error}");
     assert!(error.to_string().contains("was committed and is gone"), "{error}");
+
+    // As the message says.
+    committed(heir.committer.reset(&back_to(10)).await);
+    assert_eq!(checkpoint(heir.committer.as_mut(), &[0]).await, [(0, 10)]);
+    commit(&mut heir, Round::new("t-3").range(0, 10, 20)).await;
+    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
+}
+
+/// A reset of partition 0 from 20.
+fn back_to(offset: i64) -> OffsetReset {
+    let at = |offset| Offset::new(offset).unwrap();
+    let moved = OffsetMove { from: Some(at(20)), to: at(offset) };
+    OffsetReset {
+        token: CommitToken("r-1".into()),
+        by: "a person".into(),
+        moves: [(topic_partition(0), moved)].into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_publishes_first_what_is_decided() {
+    let place = Place::in_memory();
+    let (mut dead, next) = staged(&place).await;
+    place.faults.fail_renames([Lost]);
+    assert!(dead.committer.commit(&next).await.is_err());
+    let mut table = opened(&place).await;
+    committed(table.committer.reset(&back_to(10)).await);
+    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
+    assert_eq!(checkpoint(table.committer.as_mut(), &[0]).await, [(0, 10)]);
+    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]), "and not again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_overtaken_by_a_worker_that_died_publishes_for_it() {
+    let place = Place::in_memory();
+    let (mut dead, next) = staged(&place).await;
+    let mut late = opened(&place).await;
+    assert_eq!(checkpoint(late.committer.as_mut(), &[0]).await, [(0, 10)]);
+    place.faults.fail_renames([Lost]);
+    assert!(dead.committer.commit(&next).await.is_err());
+    let behind = Round::new("t-3").range(0, 10, 15).staged(&late).await;
+    let outcome = late.committer.commit(&behind).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Fenced { .. }), "{outcome:?}");
+    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -157,3 +157,47 @@ fn a_record_is_a_row_or_a_dead_letter_also_while_columns_come() {
     let each_once = (0..sent).map(|offset| ((topic.clone(), 0, offset), 1)).collect();
     assert_eq!(seen, each_once, "each record once in one of the two tables");
 }
+
+#[test]
+fn dl_1_what_is_a_dead_letter_already_is_no_row_after_an_alteration() {
+    let case = case!();
+    let topic = case.topic(1);
+    let mut connector = Connector::new(&case.unique("altered"), &topic, &case.local_table());
+    connector.commit_interval = "300ms";
+    let mut fields = vec![field("id", "long")];
+    fields.extend(our_fields());
+    ForeignTable { reader_version: 1, writer_version: 2, fields }.create(&connector.location);
+    let yaml =
+        connector.yaml().replace("table:\n", "schema:\n  on_unknown_field: reject\ntable:\n");
+    let value = |id: i64| match id % 2 {
+        0 => RawRecord::of(0, format!(r#"{{"id":{id}}}"#)),
+        _ => RawRecord::of(0, format!(r#"{{"id":{id},"new":1}}"#)),
+    };
+    produce_raw(&topic, &(0..40).map(value).collect::<Vec<_>>());
+    // Long enough to alter the table while the dead letters are in place and the rows are not.
+    let worker = run(&case, &case.write("reject.yaml", &yaml))
+        .env("FAILPOINTS", "dead_letters_without_anchor=1*sleep(5000)->off")
+        .start();
+    let dead_letters = connector.dead_letters();
+    eventually(PATIENCE, "dead letters come", || (reader::rows(&dead_letters) == 20).then_some(()));
+    assert_eq!(reader::rows(&connector.location), 0, "the table follows later");
+    let mut metadata = newest_action(&connector.location, "metaData");
+    let mut schema: Value =
+        serde_json::from_str(metadata["schemaString"].as_str().unwrap()).unwrap();
+    schema["fields"].as_array_mut().unwrap().push(field("new", "long"));
+    metadata["schemaString"] = json!(schema.to_string());
+    write_version(&connector.location, &[json!({"metaData": metadata})]);
+
+    produce_raw(&topic, &(40..60).map(value).collect::<Vec<_>>());
+    eventually(PATIENCE, "rows come", || (reader::rows(&connector.location) == 40).then_some(()));
+    worker.signal(Signal::Term);
+    worker.wait(PATIENCE).assert_code(0);
+    let places = |of: fn(&i64) -> bool| -> reader::Seen {
+        (0..60).filter(of).map(|offset| ((topic.clone(), 0, offset), 1)).collect()
+    };
+    assert_eq!(
+        reader::seen(&connector.location),
+        places(|offset| offset % 2 == 0 || *offset >= 40)
+    );
+    assert_eq!(reader::seen(&dead_letters), places(|offset| offset % 2 == 1 && *offset < 40));
+}

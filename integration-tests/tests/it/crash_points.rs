@@ -50,9 +50,9 @@ fn w2_files_half_written_are_no_part_of_the_table() {
     let produced = produce(&topic, round_robin(4, records));
     let begun = || {
         let files = fs::read_dir(connector.location.folder()).unwrap().map(Result::unwrap);
-        // So the store calls a file on the local disk as long as it is not whole. The rest of a round
+        // So our store calls a file on the local disk as long as it is not whole. The rest of a round
         // may be on its way, too: a smaller file, which goes up as a whole.
-        let begun = files.filter(|file| file.file_name().to_string_lossy().ends_with(".parquet#1"));
+        let begun = files.filter(|file| file.file_name().to_string_lossy().ends_with("#0"));
         begun.filter(|file| file.metadata().unwrap().len() >= PART).count()
     };
 

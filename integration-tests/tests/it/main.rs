@@ -26,6 +26,7 @@ mod quickstart;
 mod readers;
 mod starts;
 mod stops;
+mod stores;
 mod tls;
 mod two_workers;
 

@@ -1,7 +1,8 @@
 //! Plain Parquet files: exactly once, judged by listing the folder only.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use integration_tests::broker::broker;
 use integration_tests::case;
@@ -13,6 +14,7 @@ use integration_tests::producer::{Feed, produce, round_robin};
 use integration_tests::raw::{RawRecord, produce_raw};
 use integration_tests::reader;
 use integration_tests::verifier::assert_equal;
+use integration_tests::wait::unix_ms;
 use integration_tests::worker::{Launch, run, run_until_end};
 use serde_json::{Value, json};
 
@@ -220,6 +222,47 @@ fn survives(case: &Case, fail_point: &str, visible: bool) {
     let produced = feed.stop();
     to_the_end(case, &connector);
     assert_equal(case, &[&produced], &connector.location, FLIGHT_COLUMNS);
+}
+
+#[test]
+fn mn_1_staged_files_of_a_dropped_round_go_when_they_are_old_and_nothing_else_does() {
+    let case = case!();
+    let topic = case.topic(4);
+    let connector = connector(&case, &topic, &case.local_table());
+    let file = connector.write(&case);
+    let mut produced = produce(&topic, round_robin(4, flights().take(5_000)));
+    crash(&case, &file, "w3_file_complete_unreferenced", "return");
+    let folder = connector.location.folder().clone();
+    let staged = || -> Vec<PathBuf> {
+        let names = names(&folder).into_iter().filter(|name| name.contains(".staged/part-"));
+        names.map(|name| folder.join(name)).collect()
+    };
+    let maintain = || {
+        let args = ["maintain", file.to_str().unwrap()];
+        let ended = Launch::new(&case, args).start().wait(PATIENCE);
+        ended.assert_code(0);
+        ended.stdout
+    };
+    let left = staged();
+    assert_ne!(left.len(), 0, "the crash left nothing behind");
+    assert!(maintain().contains("nothing was due"), "they are young");
+    assert_eq!(staged(), left);
+    for path in &left {
+        let days = 4 * 24 * 60 * 60 * 1_000;
+        let then = UNIX_EPOCH + Duration::from_millis((unix_ms() - days) as u64);
+        fs::File::options().append(true).open(path).unwrap().set_modified(then).unwrap();
+    }
+    let told = maintain();
+    assert!(
+        told.contains(&format!("{} staged files of dropped rounds removed", left.len())),
+        "{told}"
+    );
+    assert_eq!(staged(), [] as [PathBuf; 0]);
+
+    produced.extend(produce(&topic, round_robin(4, flights().skip(5_000).take(5_000))));
+    to_the_end(&case, &connector);
+    maintain();
+    assert_equal(&case, &[&produced], &connector.location, FLIGHT_COLUMNS);
 }
 
 /// Runs it until it aborts at the fail point.

@@ -354,17 +354,22 @@ pub async fn connectors_keep_their_offsets_apart(subject: &dyn Subject) {
 }
 
 /// A round that was half committed is only ended by the configuration that began it.
-pub async fn the_fingerprint_is_that_of_the_connectors_newest_commit(subject: &dyn Subject) {
+pub async fn the_fingerprint_is_that_of_the_newest_commit_of_a_topic_partition(
+    subject: &dyn Subject,
+) {
     let mut table = created(subject).await;
-    assert_eq!(table.committer.fingerprint().await.unwrap(), None);
+    let (first, second) = (topic_partition(0), topic_partition(1));
+    assert_eq!(table.committer.fingerprint(&first).await.unwrap(), None);
     commit(&mut table, Round::new("t-1").new_range(0, 0, 10)).await;
     commit(&mut table, Round::new("t-2").range(0, 10, 20)).await;
+    commit(&mut table, Round::new("t-3").new_range(1, 0, 10)).await;
     let other = ConnectorName::parse("contract-2").unwrap();
     let mut other = subject.sink().open(&other).await.unwrap().unwrap();
-    assert_eq!(other.committer.fingerprint().await.unwrap(), None);
-    commit(&mut other, Round::new("t-3").new_range(0, 0, 3)).await;
+    assert_eq!(other.committer.fingerprint(&first).await.unwrap(), None);
+    commit(&mut other, Round::new("t-4").new_range(0, 0, 3)).await;
     let mut again = opened(subject).await;
-    assert_eq!(again.committer.fingerprint().await.unwrap(), Some(fingerprint("t-2")));
+    assert_eq!(again.committer.fingerprint(&first).await.unwrap(), Some(fingerprint("t-2")));
+    assert_eq!(again.committer.fingerprint(&second).await.unwrap(), Some(fingerprint("t-3")));
 }
 
 /// Two workers that start together share the table that one of them creates.

@@ -94,7 +94,7 @@ macro_rules! sink_contract {
             committer::commits_are_no_conflict,
             committer::a_recreated_topic_is_another_identity_beside_the_old_one,
             committer::connectors_keep_their_offsets_apart,
-            committer::the_fingerprint_is_that_of_the_connectors_newest_commit,
+            committer::the_fingerprint_is_that_of_the_newest_commit_of_a_topic_partition,
             committer::two_that_create_at_once_get_one_table,
             committer::no_table_is_no_error,
             reset::a_reset_moves_back_and_the_records_come_again,

@@ -65,7 +65,7 @@ pub async fn a_reset_has_no_fingerprint(subject: &dyn Subject) {
     let mut table = created(subject).await;
     commit(&mut table, Round::new("t-1").new_range(0, 0, 10)).await;
     committed(table.committer.reset(&reset("r-1", &[(0, Some(10), 5)])).await);
-    assert_eq!(table.committer.fingerprint().await.unwrap(), None);
+    assert_eq!(table.committer.fingerprint(&topic_partition(0)).await.unwrap(), None);
 }
 
 /// CM-2: a reset follows only what the person has seen, all topic partitions or none.

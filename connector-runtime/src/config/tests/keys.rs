@@ -34,7 +34,7 @@ fn dead_letters_have_a_place_of_their_own_or_are_not_asked_for() {
         "dead_letters: there are no dead letters with `on_bad_record: drop`; remove the key, or write `on_bad_record: dead_letter`",
     ]);
     top("dead_letters: {location: ./data/clicks/}").check(&[
-        "dead_letters.location: dead letters cannot be in the connector's own table; choose another `location`",
+        "dead_letters.location: dead letters cannot be in the connector's own table, nor in a folder of it or around it; choose another `location`",
     ]);
     top("dead_letters: {location: s3://key:secret@lake/x}").check(&[
         "dead_letters.location: a location must not hold credentials; put them under `table.storage`",
