@@ -34,7 +34,7 @@ check_system() {
   need mvn "Debian package maven" command -v mvn
   need npm "Debian package npm" command -v npm
   need "node 20 or newer" "Debian package nodejs, or nodejs.org" node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))'
-  need "python3 3.10 or newer" "Debian package python3" python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))'
+  need "python3 3.11 or newer" "Debian package python3" python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'
   need "python3's venv and pip" "Debian package python3-venv" python3 -c 'import venv, ensurepip'
   need "setpriv and flock" "Debian package util-linux" command -v setpriv flock
   if [ ${#missing[@]} -gt 0 ]; then
@@ -84,6 +84,13 @@ make_spark() {
   mvn -q -B -ntp -f "$here/spark/pom.xml" dependency:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$1/delta" \
     -DincludeArtifactIds=delta-spark_4.2_2.13,delta-storage,delta-kernel-api,delta-kernel-defaults,delta-kernel-unitycatalog,unitycatalog-client,unitycatalog-hadoop
+}
+
+# What Spark reaches S3 by. Of Amazon's kit the parts that are needed: as a whole it is 600 MB.
+make_hadoop_aws() {
+  mvn -q -B -ntp -f "$here/spark/hadoop-aws.xml" dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$1" \
+    -DincludeGroupIds=org.apache.hadoop,software.amazon.awssdk,software.amazon.s3.analyticsaccelerator,software.amazon.eventstream,org.reactivestreams
 }
 
 # The Azure emulator. `npm ci` takes what the lock file pins.
@@ -152,6 +159,7 @@ flock 9
 step kafka "$here/kafka/pom.xml"
 step python "$here/python/requirements.txt"
 step spark "$here/spark/pom.xml"
+step hadoop_aws "$here/spark/hadoop-aws.xml"
 step azurite "$here/azurite/package.json" "$here/azurite/package-lock.json"
 step flights "$here/python/make_data.py"
 step webhooks "$here/python/make_data.py"

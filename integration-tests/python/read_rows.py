@@ -1,22 +1,29 @@
-"""Reads whole tables by one engine, and writes each row in one form, whatever the engine calls its values.
+"""Runs statements by one engine, and writes each row in one form, whatever the engine calls its values.
 
-usage: read_rows.py duckdb|clickhouse|spark FOLDER...
+usage: read_rows.py ENGINE < STEPS
 
-A line for each row: the table's index among the folders, and the row. Numbers are texts that begin with `#`, so
-that no digit depends on who reads the line; bytes are base64; times are ISO 8601 with microseconds, and end in `Z`
-if they are moments.
+ENGINE is a heading of docs/engines.md. The steps are a JSON array of [true if its result is rows, code]. A line for
+each row: the step's index, and the row. Numbers are texts that begin with `#`, so that no digit depends on who reads
+the line; bytes are base64; times are ISO 8601 with microseconds, and end in `Z` if they are moments.
 """
 
+import ast
 import base64
+import contextlib
 import datetime
 import decimal
 import json
 import os
+import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from read_table import connect
+
+# The paths of the columns that are binary, for engines whose results do not say so.
+BINARY = [["bytes"], ["value"], ["_kafka", "key"], ["_kafka", "headers", "value"]]
 
 
 def canonical(value):
@@ -43,12 +50,16 @@ def canonical(value):
     raise TypeError(f"a {type(value)}: {value!r}")
 
 
-def duckdb(folders):
+@contextlib.contextmanager
+def duckdb():
     connection = connect(None)
-    for folder in folders:
-        result = connection.execute(f"from delta_scan('{folder}')")
+
+    def run(code):
+        result = connection.execute(code)
         names = [column[0] for column in result.description]
-        yield [canonical(dict(zip(names, row))) for row in result.fetchall()]
+        return [canonical(dict(zip(names, row))) for row in result.fetchall()]
+
+    yield run
 
 
 CLICKHOUSE = (
@@ -57,58 +68,49 @@ CLICKHOUSE = (
 )
 
 
-def clickhouse(folders):
+@contextlib.contextmanager
+def clickhouse():
     import chdb
 
     # It reads files below the working directory only, and only by their full path.
     os.chdir("/")
-    for folder in folders:
-        sql = f"select * from deltaLakeLocal('{folder}') settings {CLICKHOUSE}"
+
+    def run(code):
+        sql = f"select * from ({code.rstrip().removesuffix(';')}) settings {CLICKHOUSE}"
         # Its strings are bytes. Those that are no text get through as surrogates.
         text = chdb.query(sql, "JSONEachRow").bytes().decode("utf-8", "surrogateescape")
         rows = [parse(line) for line in text.split("\n") if line]
-        for path in binary_columns(folder):
-            for row in rows:
-                encode(row, path)
-        yield rows
+        change_binary(rows, lambda value: value.encode("utf-8", "surrogateescape"))
+        return rows
+
+    yield run
 
 
-def binary_columns(folder):
-    """The paths of what is binary, by the table's own log: ClickHouse calls it a string."""
-    log = sorted((Path(folder) / "_delta_log").glob("*.json"))
-    actions = (json.loads(line) for line in log[0].read_text().splitlines())
-    schema = next(action["metaData"]["schemaString"] for action in actions if "metaData" in action)
-
-    def walk(column, path):
-        if column == "binary":
-            yield path
-        elif isinstance(column, dict) and column["type"] == "struct":
-            for field in column["fields"]:
-                yield from walk(field["type"], [*path, field["name"]])
-        elif isinstance(column, dict) and column["type"] == "array":
-            yield from walk(column["elementType"], path)
-
-    return list(walk(json.loads(schema), []))
+def change_binary(rows, bytes_of):
+    for path in BINARY:
+        for row in rows:
+            encode(row, path, bytes_of)
 
 
-def encode(value, path):
-    """Turns the string at a path into base64."""
+def encode(value, path, bytes_of):
+    """Turns the string at a path into base64, if it is there."""
     if isinstance(value, list):
         for item in value:
-            encode(item, path)
+            encode(item, path, bytes_of)
     elif len(path) > 1:
-        encode(value[path[0]], path[1:])
-    elif value[path[0]] is not None:
-        value[path[0]] = canonical(value[path[0]].encode("utf-8", "surrogateescape"))
+        encode(value.get(path[0], {}), path[1:], bytes_of)
+    elif value.get(path[0]) is not None:
+        value[path[0]] = canonical(bytes_of(value[path[0]]))
 
 
-def spark(folders):
+@contextlib.contextmanager
+def spark():
     from pyspark.sql import SparkSession
     from pyspark.sql.functions import struct, to_json
 
     with tempfile.TemporaryDirectory() as scratch:
         settings = {
-            "spark.jars": ",".join(map(str, (Path(os.environ["SPARK_HOME"]).parent / "delta").glob("*.jar"))),
+            "spark.jars": ",".join(os.environ["SPARK_JARS"].split()),
             "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
             "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
             "spark.sql.session.timeZone": "UTC",
@@ -124,11 +126,12 @@ def spark(folders):
             "spark.ui.enabled": "false",
         }
         session = SparkSession.builder.master("local[2]").config(map=settings).getOrCreate()
-        for folder in folders:
-            frame = session.read.format("delta").load(folder)
+
+        def rows(frame):
             # As Spark spells them: Python's own times do not reach as far as Spark's.
-            rows = frame.select(to_json(struct("*"), SPARK_JSON)).collect()
-            yield [parse(row[0]) for row in rows]
+            return [parse(row[0]) for row in frame.select(to_json(struct("*"), SPARK_JSON)).collect()]
+
+        yield python({"spark": session}, rows)
         session.stop()
 
 
@@ -139,15 +142,81 @@ SPARK_JSON = {
 }
 
 
+def python(names, rows):
+    """Runs code among these names; the value of an expression in its last line is a frame, which becomes rows."""
+
+    def run(code):
+        tree = ast.parse(code)
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, "docs/engines.md", "exec"), names)
+        value = last and eval(compile(ast.Expression(last.value), "docs/engines.md", "eval"), names)
+        return None if value is None else rows(value)
+
+    return run
+
+
+@contextlib.contextmanager
+def arrow():
+    """An engine that is a Python package, whose frames are Arrow tables or become such."""
+
+    def rows(frame):
+        table = frame.to_arrow() if hasattr(frame, "to_arrow") else frame
+        return [canonical(row) for row in table.to_pylist(maps_as_pydicts="strict")]
+
+    yield python({}, rows)
+
+
+@contextlib.contextmanager
+def alluvium():
+    binary = Path(os.environ["ALLUVIUM"])
+    path = f"{binary.parent}:{os.environ['PATH']}"
+
+    def run(code):
+        done = subprocess.run(["sh", "-ec", code], env={"PATH": path}, stdout=subprocess.PIPE, check=True, text=True)
+        rows = [whole_times(parse(line)) for line in done.stdout.split("\n") if line]
+        change_binary(rows, bytes.fromhex)
+        return rows
+
+    yield run
+
+
+def whole_times(value):
+    """Gives times all digits of a second."""
+    match value:
+        case str() if time := re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z?)", value):
+            return f"{time[1]}.{(time[2] or ''):0<6}{time[3]}"
+        case list():
+            return [whole_times(item) for item in value]
+        case dict():
+            return {name: whole_times(item) for name, item in value.items()}
+    return value
+
+
 def parse(text):
     """JSON with its numbers as they are spelled."""
     return json.loads(text, parse_int="#{}".format, parse_float="#{}".format)
 
 
-def main(engine, *folders):
-    engines = {"duckdb": duckdb, "clickhouse": clickhouse, "spark": spark}
-    for index, rows in enumerate(engines[engine](folders)):
-        sys.stdout.writelines(json.dumps([index, row]) + "\n" for row in rows)
+ENGINES = {
+    "DuckDB": duckdb,
+    "ClickHouse": clickhouse,
+    "Spark": spark,
+    "delta-rs": arrow,
+    "Polars": arrow,
+    "Daft": arrow,
+    "alluvium query": alluvium,
+}
+
+
+def main(engine):
+    with ENGINES[engine]() as run:
+        for index, (reads, code) in enumerate(json.load(sys.stdin)):
+            try:
+                rows = run(code)
+            except Exception as error:
+                raise SystemExit(f"{error}\n\nof\n\n{code}")
+            if reads:
+                sys.stdout.writelines(json.dumps([index, row]) + "\n" for row in rows)
 
 
 if __name__ == "__main__":

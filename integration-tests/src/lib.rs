@@ -3,7 +3,7 @@
 //! The tests know Alluvium by its binary, its YAML, its exit codes and its tables only. Around the
 //! binary stand things that are not ours: Apache Kafka ([`broker`]), an S3 emulator
 //! ([`object_store`]), real records ([`datasets`]), DuckDB as the reader ([`reader`]), and for whole
-//! tables ClickHouse and Spark too ([`engine`]).
+//! tables more engines ([`engine`]), by the statements that users are told ([`document`]).
 //!
 //! A test reads in the order of the record: a [`case`] gives it a folder and topics, the [`producer`]
 //! says which record went to which offset, a [`connector`] is the YAML, a [`worker`] the running
@@ -28,6 +28,7 @@ pub mod case;
 pub mod client;
 pub mod connector;
 pub mod datasets;
+pub mod document;
 pub mod engine;
 pub mod foreign_table;
 pub mod gcs_stub;

@@ -70,6 +70,11 @@ impl Location {
         }
     }
 
+    /// The location of this name inside it.
+    pub fn inside(&self, name: &str) -> Location {
+        self.beside(&format!("/{name}"))
+    }
+
     /// The folder on the local disk.
     pub fn folder(&self) -> &PathBuf {
         match self {

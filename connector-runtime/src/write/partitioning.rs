@@ -127,7 +127,9 @@ fn units(array: &ArrayRef, unit: TimeUnit) -> Option<Vec<Option<String>>> {
 
 /// `None` where there is no such time: years are from -9999 to 9999.
 fn name(hours: i64, unit: TimeUnit) -> Option<String> {
-    let time = jiff::Timestamp::from_second(hours.checked_mul(60 * 60)?).ok()?;
+    // A `jiff::Timestamp` ends a day before the year does.
+    let start = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+    let time = start.checked_add(jiff::SignedDuration::try_from_hours(hours)?).ok()?;
     let format = match unit {
         TimeUnit::Year => "%Y",
         TimeUnit::Month => "%Y-%m",
@@ -247,6 +249,19 @@ mod tests {
         assert_eq!(parts.len(), 5);
         assert!(parts.iter().all(|part| part.rows.num_columns() == 2));
         assert_eq!(parts[0].values.0, [("ts_day".to_owned(), None)]);
+    }
+
+    #[test]
+    fn the_last_and_the_first_days_of_the_calendar_have_folders() {
+        let check = |hours: i64, expected: Option<&str>| {
+            assert_eq!(name(hours, TimeUnit::Hour).as_deref(), expected);
+        };
+        check(70_389_527, Some("9999-12-31-23"));
+        check(70_389_528, None);
+        check(-17_259_888, Some("0001-01-01-00"));
+        check(-104_918_088, Some("-9999-01-01-00"));
+        check(-104_918_089, None);
+        check(i64::MAX, None);
     }
 
     #[test]

@@ -1,12 +1,18 @@
-//! What other engines make of our tables: every type, and values that are easily lost on the way.
+//! What engines make of our tables by the statements of `docs/engines.md`: every type, and values that are
+//! easily lost on the way.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
 use integration_tests::case;
+use integration_tests::case::Case;
 use integration_tests::connector::{Column, Connector};
-use integration_tests::engine::Engine;
+use integration_tests::document::Block;
+use integration_tests::engine::{Engine, Step};
+use integration_tests::location::Location;
+use integration_tests::object_store::object_store;
 use integration_tests::raw::{Place, RawRecord, produce_raw};
-use integration_tests::worker::run_until_end;
+use integration_tests::worker::{Worker, run_until_end};
 use serde_json::{Map, Value, json};
 
 use crate::PATIENCE;
@@ -146,8 +152,8 @@ fn send_records(topic: &str) -> Rows {
     places.into_iter().zip(records).map(|(place, record)| (place, row(record, place))).collect()
 }
 
-/// Sends records that are no rows, and says what their dead letters must be.
-fn send_bad_records(topic: &str, connector: &str) -> Rows {
+/// Sends records that are no rows, and says what their dead letters must be but for the connector.
+fn send_bad_records(topic: &str) -> Rows {
     let bytes = RawRecord {
         partition: 0,
         key: Some(b"\x00key\xff".to_vec()),
@@ -174,7 +180,6 @@ fn send_bad_records(topic: &str, connector: &str) -> Rows {
         let here = kafka(topic, place).as_object().unwrap().clone();
         letter["_kafka"].as_object_mut().unwrap().extend(here);
         letter["stage"] = json!("decode");
-        letter["connector"] = json!(connector);
         (place, letter)
     };
     places.into_iter().zip(letters).map(letter).collect()
@@ -184,25 +189,177 @@ fn kafka(topic: &str, (partition, offset): Place) -> Value {
     json!({"topic": topic, "partition": format!("#{partition}"), "offset": format!("#{offset}")})
 }
 
+/// A table that the engines read.
+#[derive(Clone, Copy)]
+struct Table {
+    /// The table of `docs/engines.md` whose statements read it.
+    page: &'static str,
+    /// Its own name.
+    name: &'static str,
+    format: &'static str,
+    partition_by: &'static [&'static str],
+}
+
+const CLICKS: Table =
+    Table { page: "clicks", name: "clicks", format: "delta", partition_by: &["day", "region"] };
+const ORDERS: Table = Table {
+    page: "orders",
+    name: "orders",
+    format: "parquet",
+    partition_by: &["region", "day(moment)"],
+};
+const PLAIN: Table = Table { page: "orders", name: "plain", format: "parquet", partition_by: &[] };
+
+/// In a bucket, Polars does not find the files of [`CLICKS`]: it encodes their folders once more.
+const DAYS: Table = Table { name: "days", partition_by: &["day"], ..CLICKS };
+
+/// What a step of an engine reads.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    table: &'static str,
+    in_bucket: bool,
+    dead_letters: bool,
+}
+
 #[test]
-fn each_engine_reads_every_value_as_it_was_sent() {
+fn each_engine_reads_every_value_as_it_was_sent_by_the_statements_of_the_page() {
     let case = case!();
     let topic = case.topic(2);
-    let mut connector = Connector::new(&case.unique("readers"), &topic, &case.local_table());
-    connector.columns = Some(COLUMNS);
-    connector.partition_by = vec!["day", "region"];
+    let roots = Roots { disk: case.local_table(), bucket: case.s3_table() };
     let rows = send_records(&topic);
-    let dead_letters = send_bad_records(&topic, &connector.name);
-    run_until_end(&case, &connector.write(&case)).start().wait(PATIENCE).assert_code(0);
+    let dead_letters = send_bad_records(&topic);
+    let tables = [CLICKS, ORDERS, PLAIN];
+    let mut connectors = BTreeMap::new();
+    let on_disk = tables.map(|table| (table.name, write_table(&case, &topic, &roots.disk, table)));
+    let in_bucket = tables.map(|table| write_table(&case, &topic, &roots.bucket, table));
+    for (table, (connector, worker)) in on_disk {
+        worker.wait(PATIENCE).assert_code(0);
+        connectors.insert(table, connector);
+    }
+    let days = write_table(&case, &topic, &roots.bucket, DAYS);
+    for (_, worker) in in_bucket.into_iter().chain([days]) {
+        worker.wait(PATIENCE).assert_code(0);
+    }
+    for table in [ORDERS, PLAIN] {
+        roots.leave_staged_file(table.name);
+    }
 
-    let tables = [&connector.location, &connector.dead_letters()];
-    let readings = Engine::ALL.map(|engine| (engine, engine.start(&tables)));
-    for (engine, reading) in readings {
-        let read = reading.rows();
-        for (expected, found) in [&rows, &dead_letters].into_iter().zip(read) {
-            assert_eq!(differences(engine, expected, found), [""; 0], "as {engine:?} reads it");
+    let readings = Engine::ALL.map(|engine| {
+        let (steps, wanted) = steps(engine, &tables, &roots);
+        for table in tables {
+            let read = wanted.iter().flatten().filter(|wanted| wanted.table == table.name);
+            let places: BTreeSet<bool> = read.map(|wanted| wanted.in_bucket).collect();
+            let knows = engine != Engine::DeltaRs || table.format == "delta";
+            let expected = if knows { 2 } else { 0 };
+            assert_eq!(places.len(), expected, "{} below {}", table.page, engine.heading());
+        }
+        (engine, wanted, engine.start(&steps))
+    });
+    for (engine, wanted, reading) in readings {
+        for (wanted, found) in wanted.into_iter().zip(reading.rows()) {
+            let Some(wanted) = wanted else { continue };
+            let expected = match (wanted.dead_letters, wanted.table) {
+                (true, table) => written_by(&connectors[table], &dead_letters),
+                (false, "orders") => as_folders_say(engine, &rows),
+                (false, _) => rows.clone(),
+            };
+            let different = differences(engine, &expected, found);
+            assert_eq!(different, [""; 0], "as {engine:?} reads {wanted:?}");
         }
     }
+}
+
+/// What `/data/lake` and `s3://lake` of the page are in the test.
+struct Roots {
+    disk: Location,
+    bucket: Location,
+}
+
+impl Roots {
+    /// A file that no commit has named, as a worker leaves it that dies.
+    fn leave_staged_file(&self, table: &str) {
+        const NAME: &str = "_alluvium/other.staged/part-1";
+        let path = self.disk.inside(table).folder().join(NAME);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "no rows").unwrap();
+        let uri = self.bucket.inside(table).uri();
+        let (bucket, prefix) = uri.trim_start_matches("s3://").split_once('/').unwrap();
+        assert!(object_store().create_object(bucket, &format!("{prefix}/{NAME}"), "no rows"));
+    }
+}
+
+/// Starts a worker that writes the table. Says the connector's name.
+fn write_table(case: &Case, topic: &str, root: &Location, table: Table) -> (String, Worker) {
+    let name = case.unique(table.name);
+    let mut connector = Connector::new(&name, topic, &root.inside(table.name));
+    connector.columns = Some(COLUMNS);
+    connector.format = table.format;
+    connector.partition_by = table.partition_by.to_vec();
+    let worker = run_until_end(case, &connector.write(case)).start();
+    (name, worker)
+}
+
+/// The dead letters of one of the connectors.
+fn written_by(connector: &str, dead_letters: &Rows) -> Rows {
+    let mut dead_letters = dead_letters.clone();
+    dead_letters.values_mut().for_each(|letter| letter["connector"] = json!(connector));
+    dead_letters
+}
+
+/// The page's blocks for an engine, a step for each table that they read.
+fn steps(engine: Engine, tables: &[Table], roots: &Roots) -> (Vec<Step>, Vec<Option<Wanted>>) {
+    let mut steps = Vec::new();
+    for block in Block::of(engine.heading()) {
+        let mut readings = Vec::new();
+        for (table, in_bucket) in tables.iter().flat_map(|table| [(table, false), (table, true)]) {
+            if !block.reads(table.page, in_bucket) {
+                continue;
+            }
+            let name = match (engine, table.format, in_bucket) {
+                (Engine::Polars, "delta", true) => DAYS.name,
+                _ => table.name,
+            };
+            let read = block.reading(table.page, name);
+            let wanted = |dead_letters| Wanted { table: table.name, in_bucket, dead_letters };
+            if !in_bucket {
+                let letters = read.reading(table.name, &format!("{}_dead_letters", table.name));
+                readings.push((letters, Some(wanted(true))));
+            }
+            readings.push((read, Some(wanted(false))));
+        }
+        if readings.is_empty() {
+            readings.push((block, None));
+        }
+        steps.extend(readings);
+    }
+    let step = |(block, wanted): (Block, Option<Wanted>)| {
+        let code = block.code(&roots.disk, &roots.bucket);
+        (Step { reads: wanted.is_some(), code }, wanted)
+    };
+    steps.into_iter().map(step).unzip()
+}
+
+/// The rows as an engine sees them if some columns are folders.
+fn as_folders_say(engine: Engine, rows: &Rows) -> Rows {
+    let mut rows = rows.clone();
+    for row in rows.values_mut() {
+        let moment = row["moment"].as_str().map(|moment| moment[..10].to_owned());
+        match engine {
+            Engine::Alluvium => {}
+            Engine::ClickHouse => {
+                row["moment_day"] = spelled(moment.as_deref());
+                row["region"] = spelled(row["region"].as_str());
+            }
+            _ => row["moment_day"] = json!(moment),
+        }
+    }
+    rows
+}
+
+/// A value as a folder is named after it.
+fn spelled(value: Option<&str>) -> Value {
+    let escaped = |value: &str| value.replace('%', "%25").replace('/', "%2F").replace('=', "%3D");
+    json!(value.map_or_else(|| "__HIVE_DEFAULT_PARTITION__".to_owned(), escaped))
 }
 
 /// Names what an engine reads otherwise than it was sent.
