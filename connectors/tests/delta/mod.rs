@@ -12,6 +12,8 @@ mod upkeep;
 use connector_api::contract::{Round, commit, created, fingerprint, topic_partition};
 use place::Place;
 
+use crate::faults::each_request::each_request_fails_once;
+
 connector_api::sink_contract!(Place::new());
 
 /// What one commit writes into the log, as people and other programs read it there.
@@ -35,4 +37,9 @@ async fn cf_1_a_commit_carries_its_token_fingerprint_and_offsets() {
     let identity = topic_partition(3).identity(&connector_api::contract::connector());
     assert_eq!(identity, "contract/orders@AAAAAAAAAAAAAAAAAAAAAQ/3");
     assert_eq!(log.txn(&identity), Some(9));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_to_a_disk_may_fail_once() {
+    each_request_fails_once(Place::new, |place| place.faults.clone()).await;
 }

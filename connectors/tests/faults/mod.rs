@@ -1,6 +1,8 @@
 //! An object store that does to the objects that commits depend on what stores and networks do now
 //! and then: to the entries of a Delta table's log, and to a ledger.
 
+pub(crate) mod each_request;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
@@ -9,6 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
@@ -47,6 +50,15 @@ pub(crate) enum RenameFault {
     Half,
 }
 
+/// How a request fails that is counted off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failing {
+    /// It never arrives.
+    Before,
+    /// It is carried out, and its answer is lost.
+    After,
+}
+
 /// A store with a list of faults for the requests to come, first things first.
 pub(crate) struct Faults {
     inner: Arc<dyn ObjectStore>,
@@ -57,6 +69,8 @@ pub(crate) struct Faults {
     /// What becomes of the next renames.
     renames: Mutex<VecDeque<RenameFault>>,
     ignores_conditions: AtomicBool,
+    /// Requests until one fails, of whatever kind.
+    countdown: Mutex<Option<(usize, Failing)>>,
     /// Told when the client of a silent request has stopped waiting.
     given_up: Arc<Notify>,
     /// Writes so far: `put path`, `multipart path`, `abort`.
@@ -84,6 +98,7 @@ impl Faults {
             reads: Mutex::default(),
             failing_parts: Arc::default(),
             renames: Mutex::default(),
+            countdown: Mutex::default(),
             ignores_conditions: AtomicBool::default(),
             given_up: Arc::default(),
             writes: Arc::default(),
@@ -109,6 +124,35 @@ impl Faults {
     /// From now on the store writes whatever it is told to, whether its condition holds or not.
     pub(crate) fn ignore_conditions(&self) {
         self.ignores_conditions.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets one of the requests to come fail: the next one for 0.
+    pub(crate) fn fail_request(&self, number: usize, failing: Failing) {
+        *self.countdown.lock().unwrap() = Some((number, failing));
+    }
+
+    /// True if the request that was to fail has failed. From now on none does.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.countdown.lock().unwrap().take().is_none()
+    }
+
+    /// Counts a request off. Fails if it is never to arrive; says if its answer is to be lost.
+    fn counted(&self) -> Result<bool> {
+        let mut countdown = self.countdown.lock().unwrap();
+        match *countdown {
+            None => Ok(false),
+            Some((0, failing)) => {
+                *countdown = None;
+                match failing {
+                    Failing::Before => Err(broken("the request was lost")),
+                    Failing::After => Ok(true),
+                }
+            }
+            Some((left, failing)) => {
+                *countdown = Some((left - 1, failing));
+                Ok(false)
+            }
+        }
     }
 
     /// Waits until the client of a silent request has stopped waiting.
@@ -199,6 +243,10 @@ impl ObjectStore for Faults {
             options.mode = PutMode::Overwrite;
         }
         self.writes.lock().unwrap().push(format!("put {path}"));
+        if self.counted()? {
+            self.inner.put_opts(path, payload, options).await?;
+            return Err(broken("the answer was lost"));
+        }
         let fault = match is_entry(path) && options.mode != PutMode::Overwrite {
             true => self.next.lock().unwrap().pop_front(),
             false => None,
@@ -236,6 +284,10 @@ impl ObjectStore for Faults {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         self.writes.lock().unwrap().push(format!("multipart {path}"));
+        if self.counted()? {
+            drop(self.inner.put_multipart_opts(path, options).await?);
+            return Err(broken("the answer was lost"));
+        }
         let inner = self.inner.put_multipart_opts(path, options).await?;
         let (failing, writes) = (self.failing_parts.clone(), self.writes.clone());
         Ok(Box::new(FaultyUpload { inner, failing, writes }))
@@ -243,6 +295,9 @@ impl ObjectStore for Faults {
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         self.fault_of_read(path)?;
+        if self.counted()? {
+            return Err(broken("the answer was lost"));
+        }
         self.inner.get_opts(path, options).await
     }
 
@@ -254,11 +309,21 @@ impl ObjectStore for Faults {
         &self,
         paths: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
+        match self.counted() {
+            Ok(false) => self.inner.delete_stream(paths),
+            Ok(true) => {
+                let lost = |_| Err(broken("the answer was lost"));
+                self.inner.delete_stream(paths).map(lost).boxed()
+            }
+            Err(error) => futures::stream::once(std::future::ready(Err(error))).boxed(),
+        }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        match self.counted() {
+            Ok(false) => self.inner.list(prefix),
+            _ => futures::stream::once(std::future::ready(Err(broken("no listing")))).boxed(),
+        }
     }
 
     fn list_with_offset(
@@ -266,7 +331,10 @@ impl ObjectStore for Faults {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
+        match self.counted() {
+            Ok(false) => self.inner.list_with_offset(prefix, offset),
+            _ => futures::stream::once(std::future::ready(Err(broken("no listing")))).boxed(),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -274,6 +342,10 @@ impl ObjectStore for Faults {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        if self.counted()? {
+            self.inner.copy_opts(from, to, options).await?;
+            return Err(broken("the answer was lost"));
+        }
         let fault = self.renames.lock().unwrap().pop_front();
         if let Some(RenameFault::Lost) = fault {
             return Err(broken("the copy was lost"));
@@ -283,6 +355,10 @@ impl ObjectStore for Faults {
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        if self.counted()? {
+            self.inner.rename_opts(from, to, options).await?;
+            return Err(broken("the answer was lost"));
+        }
         let fault = self.renames.lock().unwrap().pop_front();
         match fault {
             Some(RenameFault::Lost) => return Err(broken("the rename was lost")),

@@ -11,6 +11,8 @@ use connector_api::sink::OpenTable;
 use connector_api::staged::StagedCommit;
 use place::Place;
 
+use crate::faults::each_request::each_request_fails_once;
+
 mod in_memory {
     use super::Place;
 
@@ -29,4 +31,14 @@ async fn staged(place: &Place) -> (OpenTable, StagedCommit) {
     commit(&mut table, Round::new("t-1").new_range(0, 0, 10)).await;
     let next = Round::new("t-2").range(0, 10, 20).staged(&table).await;
     (table, next)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_to_a_bucket_may_fail_once() {
+    each_request_fails_once(Place::in_memory, |place| place.faults.clone()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_to_a_disk_may_fail_once() {
+    each_request_fails_once(Place::on_disk, |place| place.faults.clone()).await;
 }
