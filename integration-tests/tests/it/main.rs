@@ -9,6 +9,7 @@
 
 mod accounted;
 mod altered;
+mod contract;
 mod crash_points;
 mod dead_letters;
 mod errors;

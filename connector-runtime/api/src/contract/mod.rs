@@ -15,6 +15,7 @@
 )]
 
 pub mod committer;
+pub mod losing;
 pub mod reset;
 pub mod writer;
 

@@ -9,18 +9,12 @@
 mod sink;
 
 use std::fs;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use connector_api::batch::TableSchema;
+use connector_api::contract::losing::Losing;
 use connector_api::contract::{Subject, Visible};
-use connector_api::ids::{ConnectorName, TopicPartition};
-use connector_api::offsets::OffsetCheckpoint;
-use connector_api::outcome::{CommitError, CommitOutcome, Conflict, TokenLookup};
-use connector_api::reset::OffsetReset;
-use connector_api::sink::{OpenTable, Sink, TableCommitter, TableReader};
-use connector_api::staged::StagedCommit;
-use connector_api::{Error, Result};
+use connector_api::sink::Sink;
 use serde_json::Value;
 use sink::LinesSink;
 use tempfile::TempDir;
@@ -32,9 +26,6 @@ struct Place {
     losing: Losing,
 }
 
-/// Whether the next answer is lost, and if so whether its request is carried out.
-type Losing = Arc<Mutex<Option<bool>>>;
-
 impl Place {
     fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), losing: Losing::default() }
@@ -44,8 +35,7 @@ impl Place {
 #[async_trait]
 impl Subject for Place {
     fn sink(&self) -> Arc<dyn Sink> {
-        let sink = LinesSink(self.folder.path().join("table"));
-        Arc::new(LosingSink { sink, losing: self.losing.clone() })
+        self.losing.behind(Arc::new(LinesSink(self.folder.path().join("table"))))
     }
 
     async fn visible(&self) -> Option<Visible> {
@@ -67,91 +57,6 @@ impl Subject for Place {
     }
 
     fn lose_next_answer(&self, landed: bool) {
-        *self.losing.lock().unwrap() = Some(landed);
-    }
-}
-
-/// The sink behind a network that loses answers.
-#[derive(Debug)]
-struct LosingSink {
-    sink: LinesSink,
-    losing: Losing,
-}
-
-impl LosingSink {
-    fn behind(&self, mut table: OpenTable) -> OpenTable {
-        let (inner, losing) = (table.committer, self.losing.clone());
-        table.committer = Box::new(LosingCommitter { inner, losing });
-        table
-    }
-}
-
-#[async_trait]
-impl Sink for LosingSink {
-    fn location(&self) -> &str {
-        self.sink.location()
-    }
-
-    async fn open(&self, connector: &ConnectorName) -> Result<Option<OpenTable>> {
-        Ok(self.sink.open(connector).await?.map(|table| self.behind(table)))
-    }
-
-    async fn create(&self, connector: &ConnectorName, schema: &TableSchema) -> Result<OpenTable> {
-        Ok(self.behind(self.sink.create(connector, schema).await?))
-    }
-
-    async fn read(&self) -> Result<Option<Arc<dyn TableReader>>> {
-        self.sink.read().await
-    }
-}
-
-#[derive(Debug)]
-struct LosingCommitter {
-    inner: Box<dyn TableCommitter>,
-    losing: Losing,
-}
-
-impl LosingCommitter {
-    fn lose(&self) -> Option<bool> {
-        self.losing.lock().unwrap().take()
-    }
-}
-
-fn lost() -> Result<CommitOutcome, CommitError> {
-    Err(CommitError::Unknown(Error::external("the answer was lost")))
-}
-
-#[async_trait]
-impl TableCommitter for LosingCommitter {
-    async fn checkpoint(&mut self) -> Result<OffsetCheckpoint> {
-        self.inner.checkpoint().await
-    }
-
-    async fn fingerprint(&mut self, of: &TopicPartition) -> Result<Option<String>> {
-        self.inner.fingerprint(of).await
-    }
-
-    async fn conflict(&mut self) -> Result<Option<Conflict>> {
-        self.inner.conflict().await
-    }
-
-    async fn commit(&mut self, commit: &StagedCommit) -> Result<CommitOutcome, CommitError> {
-        match self.lose() {
-            Some(false) => lost(),
-            Some(true) => self.inner.commit(commit).await.and_then(|_| lost()),
-            None => self.inner.commit(commit).await,
-        }
-    }
-
-    async fn find(&mut self, commit: &StagedCommit) -> Result<TokenLookup> {
-        self.inner.find(commit).await
-    }
-
-    async fn reset(&mut self, reset: &OffsetReset) -> Result<CommitOutcome, CommitError> {
-        match self.lose() {
-            Some(false) => lost(),
-            Some(true) => self.inner.reset(reset).await.and_then(|_| lost()),
-            None => self.inner.reset(reset).await,
-        }
+        self.losing.lose_next_answer(landed);
     }
 }
