@@ -32,7 +32,7 @@ mod exit {
     name = "alluvium",
     version,
     about = "Moves Kafka topics into lakehouse tables, exactly once",
-    long_about = "Moves Kafka topics into lakehouse tables (Delta Lake) on local disk or S3, exactly once.\n\n\
+    long_about = "Moves Kafka topics into lakehouse tables (Delta Lake, plain Parquet) on local disk or in object stores, exactly once.\n\n\
         One YAML file declares one connector. `alluvium quickstart` shows the whole way without a broker.",
     after_long_help = "Exit codes: 0 done or drained; 1 failed; 2 usage or configuration; \
         3 stopped because a person must decide (records that Kafka no longer has, a table that went back)."
