@@ -1,8 +1,6 @@
 //! Requests to create a version whose answers are lost, wrong, late or missing. In none of these
 //! cases is a row in the table twice, or gone.
 
-use std::time::Duration;
-
 use connector_api::contract::{
     Round, checkpoint, commit, committed, created, opened, positions, rows, visible_rows,
 };
@@ -14,18 +12,9 @@ use serde_json::json;
 
 use super::place::{Place, write_entry};
 use crate::faults::Fault;
+use crate::faults::answers::{answers, is_unknown, staged};
 
-/// A table with offsets `[0, 10)`, and a staged commit of `[10, 20)`.
-async fn staged(place: &Place) -> (OpenTable, StagedCommit) {
-    let mut table = created(place).await;
-    commit(&mut table, Round::new("t-1").new_range(0, 0, 10)).await;
-    let next = Round::new("t-2").range(0, 10, 20).staged(&table).await;
-    (table, next)
-}
-
-fn is_unknown<T>(outcome: &Result<T, CommitError>) -> bool {
-    matches!(outcome, Err(CommitError::Unknown(_)))
-}
+answers!(Place::new());
 
 /// What another program writes: a version without rows, offsets or changes.
 fn foreign() -> serde_json::Value {
@@ -46,17 +35,6 @@ async fn a_lost_answer_to_a_landed_request_is_unknown_then_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_412_to_our_own_put_is_already_committed() {
-    let place = Place::new();
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject([Fault::AppliedThenExists]);
-    let outcome = table.committer.commit(&next).await.unwrap();
-    assert!(matches!(outcome, CommitOutcome::AlreadyCommitted(receipt) if receipt.version == 2));
-    commit(&mut table, Round::new("t-3").range(0, 20, 21)).await;
-    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 21)]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_412_to_our_own_put_is_unknown_while_the_log_cannot_be_read() {
     let place = Place::new();
     let (mut table, next) = staged(&place).await;
@@ -72,81 +50,6 @@ async fn a_412_to_our_own_put_is_unknown_while_the_log_cannot_be_read() {
     faults.fail_reads_after(0, 0);
     let found = table.committer.find(&next).await.unwrap();
     assert!(matches!(found, TokenLookup::Found(_)), "{found:?}");
-    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_409_although_nobody_won_is_tried_again() {
-    let place = Place::new();
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject([Fault::RefusedAsExisting, Fault::RefusedAsExisting]);
-    assert_eq!(committed(table.committer.commit(&next).await).version, 2);
-    assert!(place.faults.spent());
-    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_409_without_end_is_given_up_as_unknown() {
-    let mut place = Place::new();
-    place.store.deadline = Duration::from_millis(500);
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject((0..1000).map(|_| Fault::RefusedAsExisting));
-    assert!(is_unknown(&table.committer.commit(&next).await));
-    assert!(!place.faults.spent());
-    assert_eq!(table.committer.find(&next).await.unwrap(), TokenLookup::NotFound);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_request_is_unknown_then_not_found_then_committed() {
-    let place = Place::new();
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject([Fault::Lost]);
-    assert!(is_unknown(&table.committer.commit(&next).await));
-    assert_eq!(table.committer.find(&next).await.unwrap(), TokenLookup::NotFound);
-    assert_eq!(committed(table.committer.commit(&next).await).version, 2);
-    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_answer_at_all_is_unknown_within_the_deadline() {
-    let mut place = Place::new();
-    place.store.deadline = Duration::from_millis(500);
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject([Fault::Silent]);
-    let bound = Duration::from_secs(20);
-    let outcome = tokio::time::timeout(bound, table.committer.commit(&next)).await;
-    assert!(is_unknown(&outcome.expect("a commit is bounded in time")));
-    if tokio::time::timeout(bound, place.faults.given_up()).await.is_err() {
-        eprintln!("the thread of the request waits for ever, and so would the end of this test");
-        std::process::abort();
-    }
-    assert_eq!(table.committer.find(&next).await.unwrap(), TokenLookup::NotFound);
-    committed(table.committer.commit(&next).await);
-    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_late_request_loses_against_the_commit_that_was_sent_again() {
-    let place = Place::new();
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject([Fault::Late]);
-    assert!(is_unknown(&table.committer.commit(&next).await));
-    assert_eq!(table.committer.find(&next).await.unwrap(), TokenLookup::NotFound);
-    committed(table.committer.commit(&next).await);
-    assert_eq!(place.faults.deliver().await, [false]);
-    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_late_request_that_lands_before_the_commit_is_sent_again_is_that_commit() {
-    let place = Place::new();
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject([Fault::Late]);
-    assert!(is_unknown(&table.committer.commit(&next).await));
-    assert_eq!(table.committer.find(&next).await.unwrap(), TokenLookup::NotFound);
-    assert_eq!(place.faults.deliver().await, [true]);
-    let again = table.committer.commit(&next).await.unwrap();
-    assert!(matches!(again, CommitOutcome::AlreadyCommitted(receipt) if receipt.version == 2));
     assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
 }
 

@@ -41,5 +41,5 @@ async fn cf_1_a_commit_carries_its_token_fingerprint_and_offsets() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_request_to_a_disk_may_fail_once() {
-    each_request_fails_once(Place::new, |place| place.faults.clone()).await;
+    each_request_fails_once(Place::new).await;
 }

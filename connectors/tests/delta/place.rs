@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
@@ -15,6 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::log::Log;
+use crate::faults::answers::Faulty;
 use crate::faults::{Fault, Faults};
 
 /// A folder for one table, reached through a store that misbehaves on demand.
@@ -74,6 +76,17 @@ pub(super) fn write_entry(root: &Path, version: u64, actions: &[Value]) {
     std::fs::create_dir_all(&log).unwrap();
     let lines: Vec<String> = actions.iter().map(Value::to_string).collect();
     std::fs::write(log.join(format!("{version:020}.json")), lines.join("\n")).unwrap();
+}
+
+impl Faulty for Place {
+    fn faults(&self) -> &Arc<Faults> {
+        &self.faults
+    }
+
+    fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.store.deadline = deadline;
+        self
+    }
 }
 
 #[async_trait]

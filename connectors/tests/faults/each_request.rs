@@ -3,8 +3,6 @@
 //! A worker goes on as the engine does: it stages again, looks after a commit whose outcome is
 //! unknown, and starts anew where nothing else helps. In the end each row is there once.
 
-use std::sync::Arc;
-
 use connector_api::batch::PartitionValues;
 use connector_api::contract::{
     Round, Subject, batch, connector, rows, schema, topic_partition, visible_rows,
@@ -13,7 +11,8 @@ use connector_api::outcome::{CommitError, CommitOutcome, TokenLookup};
 use connector_api::sink::OpenTable;
 use connector_api::staged::{StagedCommit, StagedFile};
 
-use super::{Failing, Faults};
+use super::Failing;
+use super::answers::Faulty;
 
 /// Where the life ends, and how far a commit goes.
 const END: i64 = 30;
@@ -22,17 +21,14 @@ const STEP: i64 = 10;
 const STARTS_MAX: usize = 6;
 
 /// Lives once for each request that there is, by places that are made anew.
-pub(crate) async fn each_request_fails_once<S: Subject>(
-    place: impl Fn() -> S,
-    faults: impl Fn(&S) -> Arc<Faults>,
-) {
+pub(crate) async fn each_request_fails_once<P: Faulty>(place: impl Fn() -> P) {
     for failing in [Failing::Before, Failing::After] {
         for number in 0.. {
             let subject = place();
             let case = format!("request {number} fails {failing:?}");
-            faults(&subject).fail_request(number, failing);
+            subject.faults().fail_request(number, failing);
             live(&subject, &case).await;
-            let failed = faults(&subject).has_failed();
+            let failed = subject.faults().has_failed();
             assert_eq!(visible_rows(&subject).await, rows(&[(0, 0, END)]), "{case}");
             if !failed {
                 assert!(number > 10, "only {number} requests");

@@ -1,6 +1,7 @@
 //! An object store that does to the objects that commits depend on what stores and networks do now
 //! and then: to the entries of a Delta table's log, and to a ledger.
 
+pub(crate) mod answers;
 pub(crate) mod each_request;
 
 use std::collections::VecDeque;

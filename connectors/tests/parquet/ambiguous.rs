@@ -1,20 +1,14 @@
 //! Requests to swap the ledger whose answers are lost, wrong, late or missing. In none of these
 //! cases is a row in the folder twice, or gone.
 
-use std::time::Duration;
-
-use connector_api::contract::{
-    Round, both, checkpoint, commit, committed, opened, rows, visible_rows,
-};
-use connector_api::outcome::{CommitError, CommitOutcome, TokenLookup};
+use connector_api::contract::{Round, both, checkpoint, commit, opened, rows, visible_rows};
+use connector_api::outcome::{CommitOutcome, TokenLookup};
 
 use super::place::Place;
-use super::staged;
 use crate::faults::Fault;
+use crate::faults::answers::{answers, is_unknown, staged};
 
-fn is_unknown<T>(outcome: &Result<T, CommitError>) -> bool {
-    matches!(outcome, Err(CommitError::Unknown(_)))
-}
+answers!(Place::in_memory());
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_to_a_landed_swap_is_unknown_then_found_and_then_visible() {
@@ -32,17 +26,6 @@ async fn a_lost_answer_to_a_landed_swap_is_unknown_then_found_and_then_visible()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_412_to_our_own_swap_is_already_committed() {
-    let place = Place::in_memory();
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject([Fault::AppliedThenExists]);
-    let outcome = table.committer.commit(&next).await.unwrap();
-    assert!(matches!(outcome, CommitOutcome::AlreadyCommitted(receipt) if receipt.version == 2));
-    commit(&mut table, Round::new("t-3").range(0, 20, 21)).await;
-    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 21)]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_412_to_our_own_swap_is_unknown_while_the_ledger_cannot_be_read() {
     let place = Place::in_memory();
     let (mut table, next) = staged(&place).await;
@@ -52,75 +35,6 @@ async fn a_412_to_our_own_swap_is_unknown_while_the_ledger_cannot_be_read() {
     assert!(table.committer.find(&next).await.is_err(), "who could not look knows nothing");
     place.faults.fail_reads_after(0, 0);
     assert!(matches!(table.committer.find(&next).await.unwrap(), TokenLookup::Found(_)));
-    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_409_although_nobody_won_is_tried_again() {
-    let place = Place::in_memory();
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject([Fault::RefusedAsExisting, Fault::RefusedAsExisting]);
-    assert_eq!(committed(table.committer.commit(&next).await).version, 2);
-    assert!(place.faults.spent());
-    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_409_without_end_is_given_up_as_unknown() {
-    let mut place = Place::in_memory();
-    place.store.deadline = Duration::from_millis(500);
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject((0..1_000_000).map(|_| Fault::RefusedAsExisting));
-    assert!(is_unknown(&table.committer.commit(&next).await));
-    assert!(!place.faults.spent());
-    assert_eq!(table.committer.find(&next).await.unwrap(), TokenLookup::NotFound);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_swap_is_unknown_then_not_found_then_committed() {
-    let place = Place::in_memory();
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject([Fault::Lost]);
-    assert!(is_unknown(&table.committer.commit(&next).await));
-    assert_eq!(table.committer.find(&next).await.unwrap(), TokenLookup::NotFound);
-    assert_eq!(committed(table.committer.commit(&next).await).version, 2);
-    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_answer_at_all_is_unknown_within_the_deadline() {
-    let mut place = Place::in_memory();
-    place.store.deadline = Duration::from_millis(500);
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject([Fault::Silent]);
-    let bound = Duration::from_secs(20);
-    let outcome = tokio::time::timeout(bound, table.committer.commit(&next)).await;
-    assert!(is_unknown(&outcome.expect("a commit is bounded in time")));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_swap_that_arrives_late_loses_against_the_retry() {
-    let place = Place::in_memory();
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject([Fault::Late]);
-    assert!(is_unknown(&table.committer.commit(&next).await));
-    assert_eq!(table.committer.find(&next).await.unwrap(), TokenLookup::NotFound);
-    committed(table.committer.commit(&next).await);
-    assert_eq!(place.faults.deliver().await, [false]);
-    commit(&mut table, Round::new("t-3").range(0, 20, 25)).await;
-    assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 25)]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_swap_that_arrives_before_the_retry_is_found_by_it() {
-    let place = Place::in_memory();
-    let (mut table, next) = staged(&place).await;
-    place.faults.inject([Fault::Late]);
-    assert!(is_unknown(&table.committer.commit(&next).await));
-    assert_eq!(table.committer.find(&next).await.unwrap(), TokenLookup::NotFound);
-    assert_eq!(place.faults.deliver().await, [true]);
-    let outcome = table.committer.commit(&next).await.unwrap();
-    assert!(matches!(outcome, CommitOutcome::AlreadyCommitted(receipt) if receipt.version == 2));
     assert_eq!(visible_rows(&place).await, rows(&[(0, 0, 20)]));
 }
 

@@ -6,7 +6,7 @@ use connector_api::contract::{
 use connector_api::outcome::{CommitOutcome, Conflict, TokenLookup};
 
 use super::place::Place;
-use super::staged;
+use crate::faults::answers::staged;
 
 const TABLE: &str = "_alluvium/table.json";
 const LEDGER: &str = "_alluvium/contract.ledger.json";

@@ -1,6 +1,7 @@
 //! A folder of Parquet files of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
@@ -18,6 +19,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::faults::answers::Faulty;
 use crate::faults::{Fault, Faults};
 
 /// A place for one table, reached through a store that misbehaves on demand.
@@ -126,6 +128,17 @@ impl Place {
             files.push(DataFile { name, bytes, batches, notes });
         }
         files
+    }
+}
+
+impl Faulty for Place {
+    fn faults(&self) -> &Arc<Faults> {
+        &self.faults
+    }
+
+    fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.store.deadline = deadline;
+        self
     }
 }
 

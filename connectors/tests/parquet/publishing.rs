@@ -9,8 +9,8 @@ use connector_api::outcome::{CommitError, CommitOutcome, TokenLookup};
 use connector_api::reset::{OffsetMove, OffsetReset};
 
 use super::place::Place;
-use super::staged;
 use crate::faults::RenameFault::{AppliedThenError, Half, Lost};
+use crate::faults::answers::staged;
 
 /// The names of files that no reader sees.
 async fn out_of_sight(place: &Place) -> Vec<String> {
