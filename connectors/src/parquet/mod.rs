@@ -1,19 +1,20 @@
 //! Plain Parquet files in a folder, exactly once and without a table log.
 //!
 //! Who reads the folder needs nothing of ours: all data files that can be listed are rows of the
-//! table, each once. What is ours stands below `_alluvium`, which readers leave out:
+//! table, each once. What is ours stands below `_alluvium`, which readers
+//! leave out, or a pattern that ends in `*.parquet`:
 //!
 //! | object | what it is |
 //! |---|---|
 //! | `_alluvium/table.json` | the table's id, columns and partition columns; written once |
 //! | `_alluvium/NAME.ledger.json` | the ledger of the connector `NAME`: next offsets, history, commits that are being published |
-//! | `_alluvium/NAME.staged/part-…` | complete files that no commit has named yet |
+//! | `_alluvium/NAME.staged/FOLDERS/part-…` | complete files that no commit has named yet |
 //!
 //! A commit is one compare-and-swap of the ledger (CM-1, CM-2): it moves the offsets and names the
 //! commit's files, which lie in the store already. From then on it is decided, and whoever comes
-//! by brings it to its end: each file is renamed to its final name, which a reader sees, and the
-//! ledger is told. A rename that was done before is not done again, so a worker that died or slept
-//! in the middle changes nothing. See `docs/decisions/008-parquet-commits-by-renaming.md`.
+//! by brings it to its end: each file is moved to its final name, which a reader sees, and the
+//! ledger is told. A file that stands there already is not made again, so a worker that died or
+//! slept in the middle changes nothing. See `docs/decisions/008-parquet-commits-by-renaming.md`.
 
 mod committer;
 mod folders;
