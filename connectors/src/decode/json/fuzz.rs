@@ -245,6 +245,10 @@ proptest! {
                 prop_assert!(unreadable, "{}", rejected.cause);
                 continue;
             }
+            // serde_json could not read `1e999` in what is rescued either.
+            if unreadable {
+                continue;
+            }
             // What is rescued is unknown by its name, or was the case of nothing but empty values.
             if let (false, Some(rescued)) = (hard, lines(decoded.rows())[0].split_once("\"_rescued\":")) {
                 let text: String = serde_json::from_str(rescued.1.trim_end_matches('}')).unwrap();
