@@ -75,6 +75,11 @@ impl<'a> Section<'a> {
         found
     }
 
+    /// The keys that are there.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.entries.iter().map(|entry| entry.key.as_str())
+    }
+
     /// The mapping as a value.
     pub(super) fn field(&self) -> &Field<'a> {
         &self.field

@@ -15,7 +15,7 @@ use super::node::{Node, Value};
 use super::plan::TablePlan;
 use super::report::{MASK, holds_credentials};
 use super::section::{Key, Section, key, later};
-use super::words::nearest;
+use super::words::{nearest, or_list};
 
 /// Formats of later versions; what the registry has is added.
 pub(super) const KEYS: &[Key] = &[key("storage"), later("iceberg", "use `delta`")];
@@ -123,15 +123,14 @@ fn format<'a, 's>(
     sinks: &'s [Arc<dyn SinkFactory>],
 ) -> Option<(&'s Arc<dyn SinkFactory>, Field<'a>)> {
     let mut found = sinks.iter().filter_map(|sink| Some((sink, section.get(sink.format())?)));
-    let names: Vec<&str> = sinks.iter().map(|sink| sink.format()).collect();
     let Some(first) = found.next() else {
-        let later = KEYS
-            .iter()
-            .filter(|key| key.later.is_some())
-            .any(|key| section.get(key.name).is_some());
-        if !later {
-            let example = "write the table's format and location below `table`, as in `delta: {location: ./data/clicks}`";
-            section.required(names.first().copied().unwrap_or("delta"), example);
+        // Any other key was already refused, and its help names the formats.
+        if section.names().all(|name| name == "storage") {
+            let names: Vec<&str> = sinks.iter().map(|sink| sink.format()).collect();
+            return section.field().reject(
+                format!("the table's format is missing: it is {}", or_list(&names)),
+                "write it below `table`, with the location: `delta: {location: ./data/clicks}`",
+            );
         }
         return None;
     };

@@ -249,6 +249,22 @@ fn a_columns_name_is_free_and_unique_whatever_its_case() {
 }
 
 #[test]
+fn a_table_has_a_format_and_a_mistake_in_it_is_told_once() {
+    let whole = File::default().text();
+    let table = |text| whole.replace("delta:\n    location: ./data/clicks\n", text);
+    check_text(
+        &table("storage: {}\n"),
+        &[
+            "table: the table's format is missing: it is `delta` or `parquet`; write it below `table`, with the location: `delta: {location: ./data/clicks}`",
+        ],
+    );
+    let misspelt = "table.dleta: unknown key; did you mean `delta`?";
+    check_text(&table("dleta: {location: ./x}\n"), &[misspelt]);
+    let later = "table.iceberg: this is not supported yet; use `delta`";
+    check_text(&table("iceberg: {location: ./x}\n"), &[later]);
+}
+
+#[test]
 fn a_location_is_one_place_without_credentials() {
     let at = |location| File { location: Some(location), ..File::default() };
     at("./data/{topic}").check(&[

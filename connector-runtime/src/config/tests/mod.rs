@@ -162,16 +162,19 @@ impl File<'_> {
     /// Checks the mistakes, each as `key: message; help`.
     #[track_caller]
     fn check(self, expected: &[&str]) {
-        let found: Vec<String> = match read(&self.text()) {
-            Ok(_) => Vec::new(),
-            Err(errors) => errors
-                .errors
-                .iter()
-                .map(|e| format!("{}: {}; {}", e.key, e.message, e.help))
-                .collect(),
-        };
-        assert_eq!(found, expected, "{}", self.text());
+        check_text(&self.text(), expected);
     }
+}
+
+#[track_caller]
+fn check_text(text: &str, expected: &[&str]) {
+    let found: Vec<String> = match read(text) {
+        Ok(_) => Vec::new(),
+        Err(errors) => {
+            errors.errors.iter().map(|e| format!("{}: {}; {}", e.key, e.message, e.help)).collect()
+        }
+    };
+    assert_eq!(found, expected, "{text}");
 }
 
 fn indented(lines: &str, by: usize) -> String {
