@@ -15,9 +15,9 @@ use crate::config::{ConnectorPlan, OnBadRecord};
     about = "Does what is due for the health of the tables, once",
     long_about = "Does what is due for the health of the tables and their dead letters, once, and says what was done.\n\n\
         Running workers do the same now and then. Delta: a log checkpoint, if the last one is many versions back. \
-        Parquet: staged files of dropped rounds are removed once they are three days old, after the ledger was told that no \
-        commit may name them any more. Data files that a dropped round left in a Delta table are removed by the VACUUM \
-        of the engine that you query it with.",
+        Both formats: files of dropped rounds are removed once they are three days old, after the table was told that no \
+        commit may name them any more. In a Delta table those that nobody removed within six days are left to the VACUUM of \
+        the engine that you query it with: they may have been part of a version that the log no longer tells of.",
     after_long_help = "Examples:\n  \
         alluvium maintain clicks.yaml\n  \
         alluvium maintain connectors/"

@@ -49,8 +49,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 use connector_api::clock::{Clock, Moment};
 use connector_api::ids::{CommitToken, ConnectorName, TopicPartition};
@@ -60,18 +58,17 @@ use connector_api::outcome::{
 };
 use connector_api::reset::OffsetReset;
 use connector_api::sink::TableCommitter;
-use connector_api::staged::{StagedCommit, StagedFile};
-use connector_api::{Error, Result, check_invariant};
-use delta_kernel::engine::arrow_data::ArrowEngineData;
+use connector_api::staged::StagedCommit;
+use connector_api::{Error, Result};
+use delta_kernel::KernelResult;
 use delta_kernel::snapshot::SnapshotRef;
-use delta_kernel::transaction::{CommitResult, UpdateTableOperation};
-use delta_kernel::{KernelError, KernelResult};
+use delta_kernel::transaction::CommitResult;
 
-use super::log::{self, Answer, CreateEntry, EntryTag};
+use super::log::{self, EntryTag};
 use super::offsets::{self, Standing};
-use super::table::{ENGINE_INFO, Table, kernel_error, load_if_present};
-use super::writer::AddAction;
-use crate::store::store_error;
+use super::orphans;
+use super::table::{Table, kernel_error, load_if_present};
+use super::version::{self, Content, Written};
 
 /// The keys of `commitInfo.operationParameters` that are ours, beside those that `log` reads.
 const CONSUMED: &str = "alluvium.consumed";
@@ -238,9 +235,14 @@ impl DeltaCommitter {
     async fn attempt(&mut self, commit: &StagedCommit) -> Result<Attempt, CommitError> {
         let snapshot = self.base.snapshot.clone();
         let standing = self.standing_for(&snapshot, commit).await.map_err(CommitError::NotSent)?;
-        let reset = standing.reset;
+        let (reset, swept) = (standing.reset, standing.swept);
         if let Verdict::Refused(outcome) = commit.judge(standing.stored) {
             return Ok(Attempt::Refused(outcome));
+        }
+        if orphans::has_swept(commit, swept) {
+            // Its files may be gone: they have to be written anew.
+            let cause = Conflict::TableAltered;
+            return Ok(Attempt::Refused(CommitOutcome::Conflicted { cause }));
         }
         if reset.is_some_and(|reset| self.was_given_before(commit.token(), reset))
             && let TokenLookup::Found(receipt) =
@@ -249,7 +251,9 @@ impl DeltaCommitter {
             return Ok(Attempt::Found(receipt));
         }
         let version = snapshot.version() + 1;
-        match self.write(snapshot, commit_content(&self.connector, commit)).await? {
+        match version::create_next(&self.table, snapshot, commit_content(&self.connector, commit))
+            .await?
+        {
             Written::Created { entry, result } => self.created(version, entry, *result, commit),
             Written::Exists => Ok(Attempt::Exists),
         }
@@ -258,29 +262,6 @@ impl DeltaCommitter {
     /// True if the commit was given to this committer before that version was at hand.
     fn was_given_before(&self, token: &CommitToken, version: u64) -> bool {
         self.given.as_ref().is_some_and(|(given, at)| given == token && *at < version)
-    }
-
-    /// Writes the version after this one.
-    async fn write(&self, snapshot: SnapshotRef, content: Content) -> Result<Written, CommitError> {
-        let version = snapshot.version() + 1;
-        let (entry, answer) = CreateEntry::new(&self.table.store);
-        let written = self
-            .table
-            .blocking(move |table| write_version(table, snapshot, content, entry))
-            .await
-            .map_err(CommitError::Unknown)?;
-        match log::take(&answer) {
-            Answer::Created(entry) => Ok(Written::Created { entry, result: Box::new(written) }),
-            Answer::Exists => Ok(Written::Exists),
-            Answer::Lost(error) => {
-                let doing = format!("the answer to writing version {version} was lost");
-                Err(CommitError::Unknown(store_error(doing, error)))
-            }
-            Answer::NotSent => Err(CommitError::NotSent(match written {
-                Ok(_) => Error::internal("the kernel wrote a version elsewhere"),
-                Err(error) => kernel_error("the commit cannot be written", error),
-            })),
-        }
     }
 
     fn created(
@@ -321,21 +302,6 @@ enum Attempt {
     Found(CommitReceipt),
     /// The version to write exists, or is said to.
     Exists,
-}
-
-/// What became of a request to create a version that got an answer.
-enum Written {
-    Created { entry: Option<EntryTag>, result: Box<KernelResult<CommitResult>> },
-    Exists,
-}
-
-/// What a version says.
-struct Content {
-    /// Of `commitInfo`.
-    parameters: Vec<(&'static str, String)>,
-    /// Kept by `txn` actions, by application id.
-    numbers: Vec<(String, i64)>,
-    files: Vec<StagedFile>,
 }
 
 #[async_trait]
@@ -452,53 +418,6 @@ fn commit_content(connector: &ConnectorName, commit: &StagedCommit) -> Content {
         numbers: numbers.map(|(tp, range)| (tp.identity(connector), range.end().get())).collect(),
         files: commit.files().to_vec(),
     }
-}
-
-/// Builds the transaction on `snapshot` and creates the next version.
-fn write_version(
-    table: &Table,
-    snapshot: SnapshotRef,
-    content: Content,
-    entry: CreateEntry,
-) -> KernelResult<CommitResult> {
-    let Content { parameters, numbers, files } = content;
-    let mut builder = snapshot
-        .update_table(UpdateTableOperation::StreamingUpdate, ENGINE_INFO, true)
-        .with_operation_parameters(parameters.into_iter().map(|(key, value)| (key, Some(value))));
-    if !files.is_empty() {
-        builder = builder.with_blind_append();
-    }
-    for (application, number) in numbers {
-        builder = builder.with_transaction_id(application, number);
-    }
-    let mut transaction = builder.build(table.engine.as_ref(), Box::new(entry))?;
-    for file in &files {
-        let Some(AddAction(add)) = file.sink_data.get() else {
-            return Err(KernelError::generic(format!(
-                "`{}` was not written by this sink",
-                file.path
-            )));
-        };
-        check_counts(file, add);
-        transaction.add_files(Box::new(ArrowEngineData::new(add.clone())));
-    }
-    transaction.commit(table.engine.as_ref())
-}
-
-/// WR-2: what goes into the log is what the writer counted.
-fn check_counts(file: &StagedFile, add: &RecordBatch) {
-    let number = |column: Option<&Arc<dyn Array>>| {
-        column.and_then(|c| c.as_primitive_opt::<Int64Type>().map(|numbers| numbers.value(0)))
-    };
-    let bytes = number(add.column_by_name("size"));
-    let statistics = add.column_by_name("stats").and_then(|stats| stats.as_struct_opt());
-    let rows = statistics.and_then(|stats| number(stats.column_by_name("numRecords")));
-    check_invariant!(
-        Wr2,
-        rows.map(i64::unsigned_abs) == Some(file.rows)
-            && bytes.map(i64::unsigned_abs) == Some(file.bytes),
-        "{file:?} goes into the log with {rows:?} rows and {bytes:?} bytes"
-    );
 }
 
 /// Compares what files depend on: the table's id, columns, partitioning, protocol and properties.

@@ -54,6 +54,13 @@ pub(super) async fn tag(store: &Store, version: u64) -> Result<Option<EntryTag>>
     }
 }
 
+/// When a version's entry was written, by the store's clock, in milliseconds since the epoch.
+pub(super) async fn written_ms(store: &Store, version: u64) -> Result<i64> {
+    let found = store.answer(store.objects.head(&path(store, version))).await;
+    let found = found.map_err(|e| store_error(unreadable(version), e))?;
+    Ok(found.last_modified.timestamp_millis())
+}
+
 /// The content of a version's entry, or `None` if the entry is not in the store.
 async fn content(store: &Store, version: u64) -> Result<Option<Bytes>> {
     let path = path(store, version);
@@ -102,7 +109,7 @@ pub(super) async fn look_up(
     newest: u64,
     standing: Standing,
 ) -> Result<TokenLookup> {
-    let Standing { stored, reset } = standing;
+    let Standing { stored, reset, .. } = standing;
     let token = commit.token();
     let oldest = newest.saturating_sub(LOOK_BACK_MAX);
     let since = reset.map_or(0, |reset| reset + 1);

@@ -18,10 +18,12 @@ mod committer;
 mod log;
 mod maintenance;
 mod offsets;
+mod orphans;
 mod reader;
 pub(crate) mod schema;
 mod supported;
 mod table;
+mod version;
 mod writer;
 
 use std::sync::Arc;

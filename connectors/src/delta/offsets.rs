@@ -12,6 +12,7 @@ use delta_kernel::crc::SetTransactionState;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::snapshot::SnapshotRef;
 
+use super::orphans;
 use super::table::{Table, kernel_error};
 
 /// Where a version stands.
@@ -22,6 +23,8 @@ pub(super) struct Standing {
     /// The version at which a person moved offsets last, if that ever happened: since then they
     /// have only moved forward (OF-2).
     pub(super) reset: Option<u64>,
+    /// Up to when files were opened that may be [swept](super::orphans).
+    pub(super) swept: Option<i64>,
 }
 
 /// Where a version stands for some topic partitions.
@@ -35,7 +38,8 @@ pub(super) fn standing(
     let reset = snapshot
         .get_app_id_version(&reset_identity(connector), table.engine.as_ref())
         .map_err(|e| kernel_error("the last reset cannot be read", e))?;
-    Ok(Standing { stored, reset: reset.and_then(|version| u64::try_from(version).ok()) })
+    let reset = reset.and_then(|version| u64::try_from(version).ok());
+    Ok(Standing { stored, reset, swept: orphans::swept(table, snapshot)? })
 }
 
 /// The application id under which a reset keeps its own version. No connector has this name, and no

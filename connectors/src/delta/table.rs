@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use super::committer::DeltaCommitter;
 use super::maintenance::DeltaMaintenance;
 use super::writer::DeltaWriters;
-use super::{log, schema, supported};
+use super::{log, orphans, schema, supported};
 use crate::store::probe::is_probe;
 use crate::store::{self, Store, store_error};
 
@@ -285,14 +285,5 @@ fn is_absent(error: &KernelError) -> bool {
 /// True for a file that no writer of ours left behind: a data file of a dropped round outlives a
 /// table that was removed in that moment, and must not keep a new one from being made.
 fn is_foreign(file: &str) -> bool {
-    if is_probe(file) {
-        return false;
-    }
-    let name = file.rsplit('/').next().unwrap_or(file);
-    let mut parts = name.strip_prefix("part-").unwrap_or_default().splitn(3, '-');
-    let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
-    let ours = parts.next().is_some_and(|opened| opened.len() == 16 && digits(opened) == 14)
-        && parts.next().is_some_and(|run| run.len() == 12)
-        && parts.next().is_some_and(|rest| rest.contains(".parquet"));
-    !ours
+    !is_probe(file) && orphans::opened(file).is_none()
 }

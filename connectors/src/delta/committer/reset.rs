@@ -16,7 +16,8 @@ use connector_api::{Error, Result};
 use delta_kernel::snapshot::SnapshotRef;
 use serde_json::json;
 
-use super::{Content, DeltaCommitter, NOBODY_PAUSE, Written};
+use super::{DeltaCommitter, NOBODY_PAUSE};
+use crate::delta::version::{self, Content, Written};
 use crate::delta::{log, offsets};
 
 /// The keys of `commitInfo.operationParameters` that tell of a reset.
@@ -58,7 +59,9 @@ impl DeltaCommitter {
             }
             before = Some(newest.version());
             let version = newest.version() + 1;
-            match self.write(newest, self.reset_content(version, reset)).await {
+            match version::create_next(&self.table, newest, self.reset_content(version, reset))
+                .await
+            {
                 Ok(Written::Created { .. }) => {
                     self.check_standstill(seen, version)?;
                     return Ok(CommitOutcome::Committed(receipt(version, reset)));

@@ -1,0 +1,341 @@
+//! Removes the data files that dropped rounds left in the table's folder.
+//!
+//! A file may go only if no commit names it and none ever will (MN-1). Three things show that:
+//!
+//! | might name it | what shows that it does not |
+//! |---|---|
+//! | a round that is under way, however late | before anything is deleted a version says up to when files were opened that are swept; a commit is [judged](crate::delta::committer) on a version that is the last one, so it is refused or came before |
+//! | a version of the table | the log has neither an `add` nor a `remove` of it |
+//! | a version that left the table long ago, whose `remove` was dropped from the log | the file is younger than the time for which they are kept (`delta.deletedFileRetentionDuration`) |
+//!
+//! The last one leaves files that nobody swept in time, to the VACUUM of an engine. So does a table that
+//! keeps its `remove`s for less than [`KEPT`] and [`MARGIN`].
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use arrow::array::AsArray;
+use connector_api::clock::{Clock, SystemClock};
+use connector_api::outcome::CommitError;
+use connector_api::staged::StagedCommit;
+use connector_api::{Error, Result};
+use delta_kernel::engine::arrow_data::ArrowEngineData;
+use delta_kernel::schema::{DataType, SchemaRef, StructField, StructType};
+use delta_kernel::snapshot::SnapshotRef;
+use delta_kernel::{KernelError, KernelResult};
+use futures::TryStreamExt;
+use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt};
+
+use super::log;
+use super::table::{Table, kernel_error};
+use super::version::{Content, Written, create_next};
+use crate::store::store_error;
+
+/// How long a file is left alone: three times as long as the longest round.
+pub(super) const KEPT: Duration = Duration::from_secs(3 * DAY);
+/// How far the clocks of engines and stores may be apart.
+const MARGIN: Duration = Duration::from_secs(DAY);
+const DAY: u64 = 24 * 60 * 60;
+/// How long a `remove` is kept if the table does not say (`delta.deletedFileRetentionDuration`).
+const REMOVES_KEPT: Duration = Duration::from_secs(7 * DAY);
+/// How often other writers may be faster.
+const ATTEMPTS: usize = 10;
+
+/// The application id whose `txn` says up to when files were opened that are swept. It is the whole
+/// table's: whose orphan a file is, its name does not tell. No connector's positions have this name.
+pub(super) const SWEPT: &str = "alluvium#swept";
+/// The key of `commitInfo.operationParameters` that says the same.
+const PARAMETER: &str = "alluvium.swept";
+
+/// The names of all files that entries add or remove.
+static PATHS: LazyLock<KernelResult<SchemaRef>> = LazyLock::new(|| {
+    let action = |name: &str| {
+        let path = StructType::try_new([StructField::nullable("path", DataType::STRING)])?;
+        Ok::<_, KernelError>(StructField::nullable(name, path))
+    };
+    Ok(Arc::new(StructType::try_new([action("add")?, action("remove")?])?))
+});
+
+/// When a data file was opened, as its name tells: `20261124235959` (UTC). `None` if the name is not
+/// one of [ours](connector_api::sink::TableWriters::open_file): `part-20261124T235959Z-RUN-NUMBER.zstd.parquet`.
+pub(super) fn opened(file: &str) -> Option<i64> {
+    let name = file.rsplit('/').next().unwrap_or(file).strip_prefix("part-")?;
+    let mut parts = name.splitn(3, '-');
+    let (opened, run, rest) = (parts.next()?, parts.next()?, parts.next()?);
+    if opened.len() != 16 || run.len() != 12 || !rest.contains(".parquet") {
+        return None;
+    }
+    let (day, time) = opened.strip_suffix('Z')?.split_once('T')?;
+    let digits = format!("{day}{time}");
+    (digits.len() == 14).then(|| digits.parse().ok()).flatten()
+}
+
+/// Removes what dropped rounds left, if it is at least this old. Returns the number of files.
+pub(super) async fn sweep(table: &Table, kept: Duration) -> Result<usize> {
+    let snapshot = load(table).await?;
+    let retention = snapshot.table_properties().deleted_file_retention_duration;
+    let ages = kept..retention.unwrap_or(REMOVES_KEPT).saturating_sub(MARGIN);
+    let mut orphans = data_files(table).await?;
+    orphans.retain(|_, file| ages.contains(&age(file, SystemClock::start().wall_ms())));
+    if orphans.is_empty() {
+        return Ok(0);
+    }
+    forget_named(table, snapshot, &mut orphans).await?;
+    let Some(newest) = orphans.keys().filter_map(|name| opened(name)).max() else { return Ok(0) };
+
+    let (fence, written_ms) = fence(table, newest).await?;
+    // By the store's own clock as well: ours may be wrong.
+    orphans.retain(|_, file| ages.contains(&age(file, written_ms)));
+    let snapshot = load(table).await?;
+    if snapshot.version() < fence {
+        return Err(Error::external(format!("version {fence} was written and is not there")));
+    }
+    forget_named(table, snapshot, &mut orphans).await?;
+    let mut removed = 0;
+    for (name, file) in orphans {
+        match table.store.answer(table.store.objects.delete(&file.location)).await {
+            Ok(()) => removed += 1,
+            Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(store_error(format!("`{name}` cannot be removed"), error)),
+        }
+    }
+    Ok(removed)
+}
+
+async fn load(table: &Table) -> Result<SnapshotRef> {
+    let snapshot = table.blocking(Table::load).await?;
+    snapshot.map_err(|e| kernel_error("the table cannot be read", e))
+}
+
+/// Zero for a file of the future.
+fn age(file: &ObjectMeta, now_ms: i64) -> Duration {
+    Duration::from_millis(
+        u64::try_from(now_ms - file.last_modified.timestamp_millis()).unwrap_or(0),
+    )
+}
+
+/// The data files in the table's folder that bear a name of ours, by name without folders.
+async fn data_files(table: &Table) -> Result<BTreeMap<String, ObjectMeta>> {
+    let store = &table.store;
+    let listed = store.objects.list(Some(&store.object(""))).try_collect::<Vec<_>>();
+    let listed =
+        store.answer(listed).await.map_err(|e| store_error("data files cannot be listed", e))?;
+    let named = listed.into_iter().filter_map(|file| {
+        let name = file.location.filename()?.to_owned();
+        // A name from the future is that of a worker with a wrong clock: a fence there would
+        // stand in everybody's way.
+        let stored = file.last_modified.format("%Y%m%d%H%M%S").to_string();
+        (opened(&name)? <= stored.parse().ok()?).then_some((name, file))
+    });
+    Ok(named.collect())
+}
+
+/// Leaves only files that neither this version nor, as far as the log knows, one before it names.
+async fn forget_named(
+    table: &Table,
+    snapshot: SnapshotRef,
+    files: &mut BTreeMap<String, ObjectMeta>,
+) -> Result<()> {
+    let named = table.blocking(move |table| named(table, &snapshot)).await?;
+    let named = named.map_err(|e| kernel_error("the table's files cannot be read", e))?;
+    files.retain(|name, _| !named.contains(name));
+    Ok(())
+}
+
+/// The names, without folders, of all files that the log adds or removes.
+fn named(table: &Table, snapshot: &SnapshotRef) -> KernelResult<HashSet<String>> {
+    let schema = match &*PATHS {
+        Ok(schema) => schema.clone(),
+        Err(error) => return Err(KernelError::generic(error.to_string())),
+    };
+    let mut named = HashSet::new();
+    for actions in snapshot.log_segment().read_actions(table.engine.as_ref(), schema)? {
+        let actions = actions?;
+        let Some(actions) = actions.actions().any_ref().downcast_ref::<ArrowEngineData>() else {
+            return Err(KernelError::generic("the log was not read as Arrow"));
+        };
+        for action in ["add", "remove"] {
+            let paths = actions
+                .record_batch()
+                .column_by_name(action)
+                .and_then(|action| action.as_struct_opt()?.column_by_name("path"))
+                .and_then(|paths| paths.as_string_opt::<i32>())
+                .ok_or_else(|| {
+                    KernelError::generic(format!("the log was read without {action}"))
+                })?;
+            let names = paths.iter().flatten().filter_map(|path| path.rsplit('/').next());
+            named.extend(names.map(str::to_owned));
+        }
+    }
+    Ok(named)
+}
+
+/// Writes a version after which no file that was opened up to then can be committed. Returns the
+/// version, and the store's time of it in milliseconds since the epoch.
+async fn fence(table: &Table, newest: i64) -> Result<(u64, i64)> {
+    for _ in 0..ATTEMPTS {
+        let snapshot = load(table).await?;
+        let version = snapshot.version() + 1;
+        let known = snapshot.clone();
+        let before = table.blocking(move |table| swept(table, &known)).await??;
+        let content = Content {
+            parameters: vec![(PARAMETER, newest.to_string())],
+            // Never back.
+            numbers: vec![(SWEPT.to_owned(), newest.max(before.unwrap_or(newest)))],
+            files: Vec::new(),
+        };
+        match create_next(table, snapshot, content).await {
+            Ok(Written::Created { .. }) => {
+                let written_ms = log::written_ms(&table.store, version).await?;
+                return Ok((version, written_ms));
+            }
+            Ok(Written::Exists) => {}
+            Err(CommitError::NotSent(error) | CommitError::Unknown(error)) => return Err(error),
+        }
+    }
+    Err(Error::external(
+        "other writers of the table were faster each time that files were to be swept",
+    ))
+}
+
+/// Up to when files were opened that may be swept.
+pub(super) fn swept(table: &Table, snapshot: &SnapshotRef) -> Result<Option<i64>> {
+    snapshot
+        .get_app_id_version(SWEPT, table.engine.as_ref())
+        .map_err(|e| kernel_error("what is swept cannot be read", e))
+}
+
+/// True if a file of the commit may be swept.
+pub(super) fn has_swept(commit: &StagedCommit, swept: Option<i64>) -> bool {
+    let mut files = commit.files().iter();
+    files.any(|file| opened(&file.path).is_some_and(|opened| Some(opened) <= swept))
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_api::config::{Compression, TableSettings};
+    use connector_api::contract::{self, Round};
+    use connector_api::outcome::{CommitOutcome, Conflict};
+    use connector_api::sink::OpenTable;
+    use tempfile::TempDir;
+
+    use super::super::sink_on;
+    use super::*;
+    use crate::store::{Store, store_at};
+
+    async fn table() -> (TempDir, Store, OpenTable) {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = TableSettings {
+            location: folder.path().to_str().unwrap().to_owned(),
+            partition_by: Vec::new(),
+            properties: [].into(),
+            storage: [].into(),
+            compression: Compression::Zstd(1),
+        };
+        let store = store_at("delta", &settings.location, &settings.storage).unwrap();
+        let sink = sink_on(store.clone(), settings);
+        let opened = sink.create(&contract::connector(), &contract::schema()).await.unwrap();
+        (folder, store, opened)
+    }
+
+    /// A commit of one file that was opened on the second of this number.
+    async fn staged(opened: &OpenTable, second: i64, round: Round) -> StagedCommit {
+        let rows = contract::batch(&contract::topic_partition(0), second * 3, second * 3 + 3);
+        let name = format!("20261124T00000{second}Z-0123456789ab-000001");
+        let file = contract::staged_file(opened, &name, &[rows]).await;
+        round.with_files(vec![file])
+    }
+
+    async fn files(table: &Table) -> Vec<String> {
+        data_files(table).await.unwrap().into_keys().collect()
+    }
+
+    fn name(path: &str) -> String {
+        path.rsplit('/').next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn only_names_of_ours_tell_when_a_file_was_opened() {
+        let ours = "day=1/part-20261124T235959Z-0123456789ab-000001.zstd.parquet";
+        assert_eq!(opened(ours), Some(20_261_124_235_959));
+        for foreign in [
+            "part-00000-0f8fad5b-d9cb-469f-a165-70867728950e-c000.snappy.parquet",
+            "part-20261124T235959Z-0123456789ab-000001.crc",
+            "part-2026112aT235959Z-0123456789ab-000001.zstd.parquet",
+            "part-20261124T235959Z-0123456789-000001.zstd.parquet",
+            "_delta_log/00000000000000000000.json",
+        ] {
+            assert_eq!(opened(foreign), None, "{foreign}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn mn_1_only_files_that_no_commit_names_nor_can_name_are_removed() {
+        let (folder, store, mut opened) = table().await;
+        let kernel = Table::new(&store);
+        let committed = staged(&opened, 0, Round::new("t-1").new_range(0, 0, 3)).await;
+        let removed = staged(&opened, 1, Round::new("t-2").range(0, 3, 6)).await;
+        let dropped = staged(&opened, 2, Round::new("t-3").range(0, 6, 9)).await;
+        for commit in [&committed, &removed] {
+            let outcome = opened.committer.commit(commit).await.unwrap();
+            assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+        }
+        // As an engine's OPTIMIZE does: older versions still name the file.
+        let gone = name(&removed.files()[0].path);
+        let entry = format!(
+            r#"{{"remove":{{"path":"{gone}","deletionTimestamp":{},"dataChange":false}}}}"#,
+            SystemClock::start().wall_ms()
+        );
+        std::fs::write(folder.path().join("_delta_log/00000000000000000003.json"), entry).unwrap();
+        let foreign = folder.path().join("part-00000-of-another-engine.parquet");
+        let future = folder.path().join("part-29991231T000000Z-0123456789ab-000001.zstd.parquet");
+        for file in [&foreign, &future] {
+            std::fs::write(file, "rows").unwrap();
+        }
+
+        assert_eq!(sweep(&kernel, KEPT).await.unwrap(), 0, "all are young");
+        assert_eq!(load(&kernel).await.unwrap().version(), 3, "nothing to say, nothing written");
+        assert_eq!(sweep(&kernel, Duration::ZERO).await.unwrap(), 1);
+        let mut left = [&committed, &removed].map(|commit| name(&commit.files()[0].path));
+        left.sort();
+        assert_eq!(files(&kernel).await, left);
+        assert!(foreign.exists() && future.exists());
+
+        let late = opened.committer.commit(&dropped).await.unwrap();
+        let refused = CommitOutcome::Conflicted { cause: Conflict::TableAltered };
+        assert_eq!(late, refused, "its file is gone");
+        assert_eq!(sweep(&kernel, Duration::ZERO).await.unwrap(), 0);
+        assert_eq!(load(&kernel).await.unwrap().version(), 4);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_commit_that_is_newer_than_what_is_swept_is_taken() {
+        let (_folder, store, mut opened) = table().await;
+        let kernel = Table::new(&store);
+        let running = staged(&opened, 0, Round::new("t-1").new_range(0, 0, 3)).await;
+        let newest = super::opened(&running.files()[0].path).unwrap();
+        fence(&kernel, newest - 1).await.unwrap();
+        let outcome = opened.committer.commit(&running).await.unwrap();
+        assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+    }
+
+    /// Its `remove` may have left the log by then.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn mn_1_a_file_that_may_have_been_in_a_version_that_nobody_knows_of_stays() {
+        let (folder, store, opened) = table().await;
+        let dropped = staged(&opened, 0, Round::new("t-1").new_range(0, 0, 3)).await;
+        let file = std::fs::File::options()
+            .write(true)
+            .open(folder.path().join(name(&dropped.files()[0].path)))
+            .unwrap();
+        let set = |age: Duration| file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        let kernel = Table::new(&store);
+        set(REMOVES_KEPT - MARGIN);
+        assert_eq!(sweep(&kernel, KEPT).await.unwrap(), 0);
+        set(KEPT - Duration::from_secs(60));
+        assert_eq!(sweep(&kernel, KEPT).await.unwrap(), 0);
+        set(Duration::ZERO);
+        assert_eq!(sweep(&kernel, Duration::ZERO).await.unwrap(), 1);
+    }
+}
