@@ -11,7 +11,7 @@
 //! partition and offset.
 //!
 //! One thing is asked of Alluvium's own parts, since nothing else can tell: whether its clients of the stores
-//! ([`client`]), the emulators among them ([`object_store`], [`azurite`]), let one of many writers win ([`race`]).
+//! ([`client`]), the emulators and gateways among them ([`object_store`], [`azurite`], [`ceph`]), let one of many writers win ([`race`]).
 //!
 //! `test.sh` beside this package provisions what all this needs and runs the tests.
 
@@ -25,6 +25,7 @@
 pub mod azurite;
 pub mod broker;
 pub mod case;
+pub mod ceph;
 pub mod client;
 pub mod connector;
 pub mod datasets;
@@ -38,6 +39,7 @@ pub mod location;
 pub mod object_store;
 pub mod paths;
 pub mod producer;
+pub mod proxy;
 pub mod race;
 pub mod random;
 pub mod raw;

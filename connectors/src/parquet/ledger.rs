@@ -16,10 +16,16 @@ use object_store::{Error as StoreError, ObjectStoreExt, PutMode, UpdateVersion};
 use serde::{Deserialize, Serialize};
 
 use super::table::{FOLDER, FORM, read_form};
+use crate::is_planted;
 use crate::store::{Store, store_error};
 
 /// Commits whose tokens are kept. Older ones are told by the offsets alone.
 const HISTORY_MAX: usize = 100;
+/// Commits that are kept whatever they name.
+const HISTORY_MIN: usize = 10;
+/// Positions that kept commits name together, about 100 bytes each: a hundred commits of a
+/// thousand topic partitions would be megabytes, which every swap writes.
+const POSITIONS_MAX: usize = 2000;
 
 /// Where a ledger's object is.
 #[derive(Debug, Clone)]
@@ -246,7 +252,7 @@ impl State {
             tombstones: account.tombstones,
             losses: commit.losses().iter().map(ToString::to_string).collect(),
         });
-        if !commit.files().is_empty() {
+        if !commit.files().is_empty() && !is_planted("mistake_offsets_before_files") {
             let files = commit.files().iter().map(published).collect::<Result<_>>()?;
             next.publishing.push(Publishing { token: commit.token().0.clone(), files });
         }
@@ -285,7 +291,7 @@ impl State {
         next.version = entry.version;
         next.offsets.extend(entry.offsets.iter().map(|(id, (_, to))| (id.clone(), *to)));
         next.history.push(entry);
-        let surplus = next.history.len().saturating_sub(HISTORY_MAX);
+        let surplus = next.history.len() - kept(next.history.iter().map(|e| e.offsets.len()));
         next.history.drain(..surplus);
         next
     }
@@ -351,12 +357,23 @@ impl State {
     }
 }
 
+/// How many of the last commits are kept, by the number of positions that each names.
+fn kept(positions: impl DoubleEndedIterator<Item = usize>) -> usize {
+    let mut named = 0;
+    let mut within = |named_by: usize| {
+        named += named_by;
+        named <= POSITIONS_MAX
+    };
+    let newest = positions.rev().take(HISTORY_MAX).enumerate();
+    newest.take_while(|(index, named_by)| within(*named_by) || *index < HISTORY_MIN).count()
+}
+
 /// The name of a file without its folders: it begins with the time at which the file was opened.
 pub(super) fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-fn published(file: &StagedFile) -> Result<PublishedFile> {
+pub(super) fn published(file: &StagedFile) -> Result<PublishedFile> {
     let StagedAt(staged) = file
         .sink_data
         .get()
@@ -370,4 +387,17 @@ pub(super) fn receipt(version: u64, commit: &StagedCommit) -> CommitReceipt {
     let mut checkpoint = OffsetCheckpoint::default();
     checkpoint.advance(commit.delta());
     CommitReceipt { version, checkpoint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_history_is_bounded_by_commits_and_by_what_they_name() {
+        assert_eq!(kept([1; 500].into_iter()), 100);
+        assert_eq!(kept([100; 50].into_iter()), 20);
+        assert_eq!(kept([1000; 50].into_iter()), 10);
+        assert_eq!(kept([5000].into_iter()), 1);
+    }
 }

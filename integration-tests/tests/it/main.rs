@@ -9,6 +9,7 @@
 
 mod accounted;
 mod altered;
+mod back;
 mod contract;
 mod crash_points;
 mod dead_letters;

@@ -12,6 +12,7 @@ use integration_tests::wait::eventually;
 use integration_tests::worker::{Signal, Worker, run, run_until_end};
 
 use crate::PATIENCE;
+use crate::errors::assert_failed;
 
 fn connector(case: &Case, topic: &str) -> Connector {
     let mut connector = Connector::new(&case.unique("shared"), topic, &case.local_table());
@@ -121,5 +122,28 @@ fn a_worker_with_a_place_of_its_own_comes_back_to_what_it_had() {
     wait_for_rows(&connector, produced.records.len() as u64);
     assert_eq!(changes(), before, "changes that the other worker has noticed");
     drain([back, staying]);
+    assert_equal(&case, &[&produced], &connector.location, FLIGHT_COLUMNS);
+}
+
+/// With one id for all, each would throw the other one out, again and again.
+#[test]
+fn a_second_worker_with_the_same_place_ends_the_first_with_a_reason() {
+    let case = case!();
+    let topic = case.topic(4);
+    let mut connector = connector(&case, &topic);
+    connector.properties.push(("group.instance.id", "worker-1".into()));
+    let file = connector.write(&case);
+    let feed = Feed::start(&topic, 1_000, round_robin(4, flights_for_ever()));
+    let first = run(&case, &file).start();
+    wait_for_rows(&connector, 1);
+    let second = run(&case, &file).start();
+    let ended = first.wait(PATIENCE);
+    assert_failed(&ended, &[&connector.name, "group.instance.id", "${env:HOSTNAME}"]);
+    eventually(PATIENCE, "the second has everything", || (second.owned() == 4).then_some(()));
+
+    let produced = feed.stop();
+    wait_for_rows(&connector, produced.records.len() as u64);
+    second.signal(Signal::Term);
+    second.wait(PATIENCE).assert_code(0);
     assert_equal(&case, &[&produced], &connector.location, FLIGHT_COLUMNS);
 }
