@@ -18,6 +18,7 @@
 
 #![warn(missing_docs)]
 
+mod blocking;
 pub mod cli;
 pub mod commands;
 pub mod commit;
@@ -29,3 +30,11 @@ pub mod quickstart;
 pub mod source;
 pub mod worker;
 pub mod write;
+
+/// True where a test has planted a mistake, to see that it is found. Without the feature `failpoints`
+/// never, at no cost.
+pub(crate) fn is_planted(mistake: &str) -> bool {
+    fail::fail_point!(mistake, |_| true);
+    _ = mistake;
+    false
+}

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use connector_api::clock::Clock;
 use connector_api::offsets::OffsetCheckpoint;
 use connector_api::sink::TableReader;
-use connector_api::{Context, Error, Result};
+use connector_api::{Context, Result};
 
 use crate::commit::recover::{PartitionFacts, Recovery, recover};
 use crate::config::{ConnectorPlan, StartAt};
-use crate::source::{AssignedPartition, KafkaSource, Prepared, Topics};
+use crate::source::{AssignedPartition, Prepared, Topics};
 
 /// Where a connector stands.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Situation {
             None => OffsetCheckpoint::default(),
         };
         let asked = plan.clone();
-        let prepared = blocking(move || KafkaSource::prepare(&asked, clock)).await;
+        let prepared = blocking(move || Prepared::connect(&asked, clock)).await;
         let (kafka, topics) = prepared.context(doing)?;
         Ok(Self { table, stored, kafka: Arc::new(kafka), topics })
     }
@@ -52,7 +52,5 @@ impl Situation {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| Error::internal("a question did not end").with_source(e))?
+    crate::blocking::blocking(work).await?
 }

@@ -45,6 +45,7 @@ use connector_api::staged::{Accounting, Loss, StagedCommit, StagedFile, StagedPa
 use connector_api::{Error, check_invariant};
 
 use super::settle::{Settle, TableRole, settle};
+use crate::is_planted;
 
 /// How often a commit or a look-up is tried before the round gives up.
 const ATTEMPTS_MAX: u32 = 6;
@@ -159,8 +160,10 @@ impl Commits {
     /// The one whose turn it is.
     fn first(&self) -> (TableRole, Arc<StagedCommit>) {
         match &self.dead_letters {
-            Some(commit) => (TableRole::DeadLetters, commit.clone()),
-            None => (TableRole::Anchor, self.anchor.clone()),
+            Some(commit) if !is_planted("mistake_anchor_first") => {
+                (TableRole::DeadLetters, commit.clone())
+            }
+            _ => (TableRole::Anchor, self.anchor.clone()),
         }
     }
 }
@@ -296,6 +299,11 @@ impl CommitRound {
             }
             (State::Committing { commits, attempt }, Event::NotSent(error)) => {
                 wait(commits, attempt, Then::Commit, error, now)
+            }
+            (State::Committing { .. }, Event::Unanswered(_))
+                if is_planted("mistake_token_not_looked_for") =>
+            {
+                over(handed_back())
             }
             (State::Committing { commits, attempt }, Event::Unanswered(error)) => {
                 self.doubt = Some(error);

@@ -25,6 +25,7 @@ use connector_api::{Context, Error, Result};
 
 use super::refusals;
 use super::settle::TableRole;
+use crate::blocking::blocking;
 use crate::config::ConnectorPlan;
 use crate::write::naming::FileNames;
 use crate::write::{dead_letters, staging};
@@ -216,16 +217,13 @@ impl DeadLetterTable {
             &self.plan.fingerprint(),
         )?;
         let columns = table.schema.columns.clone();
-        let encoded = tokio::task::spawn_blocking(move || -> Result<Box<dyn TableWriter>> {
+        let encoded = blocking(move || -> Result<Box<dyn TableWriter>> {
             for batch in &rows {
                 file.write(&dead_letters::fitted(batch, &columns)?)?;
             }
             file.finish()?;
             Ok(file)
         });
-        let file = encoded
-            .await
-            .map_err(|e| Error::internal("encoding dead letters did not end").with_source(e))??;
-        staging::stage_all(vec![file]).await
+        staging::stage_all(vec![encoded.await??]).await
     }
 }

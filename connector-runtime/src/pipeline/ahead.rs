@@ -19,8 +19,11 @@ use crate::write::SealedFiles;
 
 /// How often the table may be ahead of us, without a rebalance between, before that is no accident.
 const FENCES_MAX: usize = 3;
-/// Within this time.
+/// Within this time,
 const FENCES_WITHIN: Duration = Duration::from_secs(600);
+/// and for at least this long: a worker that was frozen, and does not know yet that others have its topic
+/// partitions, is ahead a few times until its next heartbeat.
+const FENCES_FOR: Duration = Duration::from_secs(30);
 
 /// A round that is sealed, with what is to be done for it next.
 pub(super) struct Ahead {
@@ -76,8 +79,8 @@ impl Pipeline {
     fn stage(&mut self, round: u64, sealed: SealedFiles, with_dead_letters: bool) {
         let tables = if with_dead_letters { self.tables.take() } else { None };
         let topics = self.ahead.iter().flat_map(|ahead| ahead.delta.topic_partitions().cloned());
-        let witness = self.witness.clone().asking(topics);
-        self.jobs.stage(round, sealed, tables, witness);
+        let read_from = topics.collect();
+        self.jobs.stage(round, sealed, tables, self.witness.clone(), read_from);
     }
 
     pub(super) fn ahead_number(&self) -> u64 {
@@ -199,7 +202,8 @@ impl Pipeline {
         let now = self.now();
         self.fences.retain(|at| now.since(*at) < FENCES_WITHIN);
         self.fences.push(now);
-        if self.fences.len() < FENCES_MAX {
+        let lasting = self.fences.first().is_some_and(|first| now.since(*first) >= FENCES_FOR);
+        if self.fences.len() < FENCES_MAX || !lasting {
             return Ok(());
         }
         let plan = &self.settings.plan;
@@ -214,20 +218,12 @@ impl Pipeline {
     }
 
     pub(super) fn nudge_maintenance(
-        &self,
+        &mut self,
         maintenance: Option<Arc<dyn TableMaintenance>>,
         version: u64,
     ) {
-        let Some(maintenance) = maintenance else { return };
-        let connector = self.settings.plan.name.clone();
-        tokio::spawn(async move {
-            match maintenance.reconcile(version).await {
-                Ok(Some(done)) => tracing::info!(%connector, done, "table maintained"),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(%connector, %error, "the table was not maintained, tried again later")
-                }
-            }
-        });
+        if let Some(maintenance) = maintenance {
+            self.jobs.maintain(self.settings.plan.name.clone(), maintenance, version);
+        }
     }
 }

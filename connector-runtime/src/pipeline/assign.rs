@@ -22,6 +22,8 @@ use crate::source::{AssignedPartition, Start};
 pub(super) struct Assigning {
     pub(super) partitions: Vec<AssignedPartition>,
     pub(super) asked: bool,
+    /// The ends of logs were looked at again, behind which the table stands.
+    pub(super) looked_again: bool,
     pub(super) reply: SyncSender<Vec<Start>>,
 }
 
@@ -43,6 +45,46 @@ impl Pipeline {
             self.jobs.checkpoint(tables, Purpose::Assignment);
         }
         Ok(())
+    }
+
+    /// Looks once more at logs that end before where the table stands. They were looked at before the
+    /// table was read: another worker may have read and committed further between.
+    pub(super) fn look_again(&mut self, stored: Checkpoints) -> Result<()> {
+        let Some(assigning) = &mut self.assigning else { return Ok(()) };
+        let is_behind = |one: &&AssignedPartition| {
+            stored.anchor.next(&one.topic_partition).is_some_and(|next| next > one.log_end)
+        };
+        let behind: Vec<TopicPartition> = assigning
+            .partitions
+            .iter()
+            .filter(is_behind)
+            .map(|one| one.topic_partition.clone())
+            .collect();
+        if behind.is_empty() {
+            return self.assign(&stored);
+        }
+        assigning.looked_again = true;
+        self.jobs.log_ends(self.witness.clone(), behind, stored);
+        Ok(())
+    }
+
+    /// Decides by the ends of logs as they are now.
+    pub(super) fn on_log_ends(
+        &mut self,
+        ends: Result<Vec<(TopicPartition, Offset)>>,
+        stored: &Checkpoints,
+    ) -> Result<()> {
+        // Another assignment may have come, and will look for itself.
+        let Some(assigning) = self.assigning.as_mut().filter(|waiting| waiting.looked_again) else {
+            return Ok(());
+        };
+        for (topic_partition, end) in ends? {
+            let mut partitions = assigning.partitions.iter_mut();
+            if let Some(one) = partitions.find(|one| one.topic_partition == topic_partition) {
+                one.log_end = end;
+            }
+        }
+        self.assign(stored)
     }
 
     /// Decides where to begin in the topic partitions of the waiting assignment.

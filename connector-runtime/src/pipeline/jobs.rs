@@ -1,26 +1,30 @@
-//! Work that the pipeline starts and goes on without: CPU work on blocking threads, I/O in tasks.
+//! Work that the pipeline starts and goes on without: CPU work on blocking threads, I/O beside itself.
 //!
 //! The lane and the tables travel with the job that uses them, so two jobs can never use one at
-//! the same time.
+//! the same time. All jobs belong to the pipeline's own task: who drops it, or stops polling it, has
+//! stopped the connector as a whole.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use connector_api::Result;
 use connector_api::batch::TableSchema;
 use connector_api::decoded::Rejected;
-use connector_api::ids::TopicPartition;
+use connector_api::ids::{ConnectorName, TopicPartition};
 use connector_api::offsets::{Offset, OffsetRange};
 use connector_api::outcome::{CommitError, CommitOutcome, TokenLookup};
 use connector_api::sink::OpenTable;
+use connector_api::sink::TableMaintenance;
 use connector_api::staged::{Accounting, StagedCommit, StagedFile};
-use connector_api::{Error, Result};
-use tokio::task::JoinSet;
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::in_place::check_late;
+use crate::blocking::blocking;
 use crate::commit::settle::TableRole;
 use crate::commit::tables::{Checkpoints, Tables};
 use crate::config::ConnectorPlan;
-use crate::source::{Question, SourceBatch, Tail, TopicWitness};
+use crate::source::{SourceBatch, Tail, Witness};
 use crate::write::{Lane, SealedFiles, staging};
 
 /// What came of a job.
@@ -86,6 +90,13 @@ pub(super) enum Done {
         /// The stretch, if it holds none.
         empty: Result<Option<OffsetRange>>,
     },
+    /// The ends of logs were asked for.
+    LogEnds {
+        /// The offsets behind the last readable records.
+        ends: Result<Vec<(TopicPartition, Offset)>>,
+        /// Where the tables stood before that.
+        stored: Checkpoints,
+    },
     /// The table was created, or somebody else's was opened.
     Created(Result<OpenTable>),
     /// The table was looked for.
@@ -132,7 +143,9 @@ pub(super) struct BatchResult {
 /// The jobs of one pipeline.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
-    running: JoinSet<Done>,
+    running: FuturesUnordered<BoxFuture<'static, Result<Done>>>,
+    /// Upkeep of tables, which nobody waits for.
+    upkeep: FuturesUnordered<BoxFuture<'static, ()>>,
 }
 
 impl Jobs {
@@ -141,28 +154,55 @@ impl Jobs {
         self.running.is_empty()
     }
 
-    /// Waits for the next job to end. `None` if nothing runs.
-    pub(super) async fn next(&mut self) -> Option<Result<Done>> {
-        let joined = self.running.join_next().await?;
-        Some(
-            joined.map_err(|e| Error::internal("a job of the pipeline did not end").with_source(e)),
-        )
+    /// Goes on with all jobs until one ends.
+    pub(super) async fn next(&mut self) -> Result<Done> {
+        loop {
+            tokio::select! {
+                biased;
+                Some(done) = self.running.next() => return done,
+                Some(()) = self.upkeep.next() => {}
+                else => return std::future::pending().await,
+            }
+        }
+    }
+
+    fn start(&mut self, job: impl Future<Output = Result<Done>> + Send + 'static) {
+        self.running.push(job.boxed());
+    }
+
+    /// Does what is due for the health of a table.
+    pub(super) fn maintain(
+        &mut self,
+        connector: ConnectorName,
+        maintenance: Arc<dyn TableMaintenance>,
+        version: u64,
+    ) {
+        let upkeep = async move {
+            match maintenance.reconcile(version).await {
+                Ok(Some(done)) => tracing::info!(%connector, done, "table maintained"),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%connector, %error, "the table was not maintained, tried again later")
+                }
+            }
+        };
+        self.upkeep.push(upkeep.boxed());
     }
 
     /// Decodes and writes batches.
     pub(super) fn process(&mut self, mut lane: Box<Lane>, batches: Vec<NextBatch>) {
-        self.running.spawn_blocking(move || {
+        self.start(blocking(move || {
             let results = batches.iter().map(|batch| process_one(&mut lane, batch)).collect();
             Done::Processed { lane, results }
-        });
+        }));
     }
 
     /// Finishes the round's files.
     pub(super) fn seal(&mut self, mut lane: Box<Lane>) {
-        self.running.spawn_blocking(move || {
+        self.start(blocking(move || {
             let sealed = lane.seal();
             Done::Sealed { lane, sealed }
-        });
+        }));
     }
 
     /// Brings a round's content into the store. Dead letters need their table.
@@ -172,10 +212,11 @@ impl Jobs {
         round: u64,
         sealed: SealedFiles,
         mut tables: Option<Tables>,
-        witness: Question,
+        witness: Arc<dyn Witness>,
+        read_from: Vec<TopicPartition>,
     ) {
-        self.running.spawn(async move {
-            let same_topics = tokio::task::spawn_blocking(move || witness.ask());
+        self.start(async move {
+            let same_topics = blocking(move || witness.same_topics(read_from));
             let dead_letters = async {
                 match &mut tables {
                     Some(tables) if !sealed.dead_letters.is_empty() => {
@@ -184,16 +225,10 @@ impl Jobs {
                     _ => Ok(Vec::new()),
                 }
             };
-            let files =
-                futures::future::try_join(staging::stage_all(sealed.files), dead_letters).await;
-            let files = match same_topics.await {
-                Ok(Err(error)) => Err(error),
-                Ok(Ok(())) => files,
-                Err(e) => {
-                    Err(Error::internal("a question to the brokers did not end").with_source(e))
-                }
-            };
-            Done::Staged { round, tables, files }
+            let staging = futures::future::try_join(staging::stage_all(sealed.files), dead_letters);
+            let (same_topics, files) = futures::future::join(same_topics, staging).await;
+            let files = same_topics?.and(files);
+            Ok(Done::Staged { round, tables, files })
         });
     }
 
@@ -205,7 +240,7 @@ impl Jobs {
         role: TableRole,
         commit: Arc<StagedCommit>,
     ) {
-        self.running.spawn(async move {
+        self.start(async move {
             fail::fail_point!("w3_file_complete_unreferenced", |_| std::process::abort());
             let answer = tables.commit(role, &commit).await;
             match role {
@@ -216,7 +251,7 @@ impl Jobs {
                     fail::fail_point!("dead_letters_without_anchor", |_| std::process::abort());
                 }
             }
-            Done::Committed { round, tables, role, answer }
+            Ok(Done::Committed { round, tables, role, answer })
         });
     }
 
@@ -228,37 +263,51 @@ impl Jobs {
         role: TableRole,
         commit: Arc<StagedCommit>,
     ) {
-        self.running.spawn(async move {
+        self.start(async move {
             let answer = tables.find(role, &commit).await;
-            Done::Looked { round, tables, role, answer }
+            Ok(Done::Looked { round, tables, role, answer })
         });
     }
 
     /// Reads the tables' offsets.
     pub(super) fn checkpoint(&mut self, mut tables: Tables, purpose: Purpose) {
-        self.running.spawn(async move {
+        self.start(async move {
             let stored = tables.checkpoints().await;
-            Done::Checkpoint { tables, stored, purpose }
+            Ok(Done::Checkpoint { tables, stored, purpose })
         });
     }
 
     /// Searches a stretch of a log for records.
-    pub(super) fn tail(&mut self, witness: Arc<TopicWitness>, tail: Tail) {
-        self.running.spawn_blocking(move || {
-            let empty = crate::source::tail(&witness, &tail);
+    pub(super) fn tail(&mut self, witness: Arc<dyn Witness>, tail: Tail) {
+        self.start(blocking(move || {
+            let empty = witness.tail(&tail);
             Done::Tail { topic_partition: tail.topic_partition, empty }
-        });
+        }));
+    }
+
+    /// Asks for the ends of logs, after the tables were read.
+    pub(super) fn log_ends(
+        &mut self,
+        witness: Arc<dyn Witness>,
+        of: Vec<TopicPartition>,
+        stored: Checkpoints,
+    ) {
+        self.start(blocking(move || {
+            let end = |tp: TopicPartition| witness.log_end(&tp).map(|end| (tp, end));
+            Done::LogEnds { ends: of.into_iter().map(end).collect(), stored }
+        }));
     }
 
     /// Looks for the table.
     pub(super) fn open(&mut self, plan: Arc<ConnectorPlan>) {
-        self.running.spawn(async move { Done::Opened(plan.table.sink.open(&plan.name).await) });
+        self.start(async move { Ok(Done::Opened(plan.table.sink.open(&plan.name).await)) });
     }
 
     /// Creates the table.
     pub(super) fn create(&mut self, plan: Arc<ConnectorPlan>, schema: TableSchema) {
-        self.running
-            .spawn(async move { Done::Created(plan.table.sink.create(&plan.name, &schema).await) });
+        self.start(
+            async move { Ok(Done::Created(plan.table.sink.create(&plan.name, &schema).await)) },
+        );
     }
 }
 

@@ -44,12 +44,13 @@ use self::jobs::{BatchResult, Done, Jobs, NextBatch, Purpose};
 use self::partitions::Partitions;
 use self::revoke::Revoking;
 use self::until_end::UntilEnd;
+use crate::blocking::blocking;
 use crate::commit::round::{Action, CommitRound, Event, SealReason};
 use crate::commit::settle::TableRole;
 use crate::commit::tables::{Checkpoints, DeadLetterTable, Tables};
 use crate::config::{ConnectorPlan, OnBadRecord};
 use crate::observe::progress::Progress;
-use crate::source::{Command, KafkaSource, SourceBatch, SourceEvent, TopicWitness, Topics};
+use crate::source::{Command, Source, SourceBatch, SourceEvent, Topics, Witness};
 use crate::write::{Lane, LaneSettings};
 
 /// Batches that one job of the lane takes at once.
@@ -83,7 +84,7 @@ pub struct PipelineSettings {
 /// The state of one connector.
 pub struct Pipeline {
     settings: PipelineSettings,
-    source: KafkaSource,
+    source: Source,
     partitions: Partitions,
     jobs: Jobs,
     /// `None` while a job uses it, or while there is no table.
@@ -108,7 +109,7 @@ pub struct Pipeline {
     generation: u64,
     lane_generation: u64,
     assigning: Option<Assigning>,
-    witness: Arc<TopicWitness>,
+    witness: Arc<dyn Witness>,
     /// When the table was ahead of us since the last rebalance.
     fences: Vec<Moment>,
     /// The table is looked for.
@@ -145,11 +146,11 @@ impl Pipeline {
     /// A pipeline over a source that was just started.
     pub fn new(
         settings: PipelineSettings,
-        source: KafkaSource,
+        source: Source,
+        witness: Arc<dyn Witness>,
         table: Option<OpenTable>,
         topics: &Topics,
     ) -> Result<Self> {
-        let witness = TopicWitness::new(&settings.plan.source)?;
         let until_end = settings.until_end.then(|| UntilEnd::new(topics));
         let round = new_round(&settings, 1);
         let mut pipeline = Self {
@@ -197,7 +198,7 @@ impl Pipeline {
         self.source.close().await;
         // Closing a client waits.
         let witness = self.witness;
-        drop(tokio::task::spawn_blocking(move || drop(witness)).await);
+        drop(blocking(move || drop(witness)).await);
         outcome
     }
 
@@ -216,7 +217,7 @@ impl Pipeline {
                     Some(event) => self.on_source(event)?,
                     None => return Err(Error::internal("the consumer thread ended by itself")),
                 },
-                Some(done) = self.jobs.next(), if !self.jobs.is_empty() => self.on_done(done?)?,
+                done = self.jobs.next() => self.on_done(done?)?,
                 Some(batch) = self.source.batches.recv(), if takes_records => self.on_batch(batch),
                 () = tokio::time::sleep(TICK) => {}
             }
@@ -424,7 +425,8 @@ impl Pipeline {
         match event {
             SourceEvent::Assigned { partitions, reply } => {
                 self.end_overdue_revoke()?;
-                self.assigning = Some(Assigning { partitions, asked: false, reply });
+                self.assigning =
+                    Some(Assigning { partitions, asked: false, looked_again: false, reply });
                 Ok(())
             }
             SourceEvent::Revoked { partitions, lost, reply } => {
@@ -501,12 +503,13 @@ impl Pipeline {
                 self.tables = Some(tables);
                 let stored = stored.context(|| "failed to read the table's offsets")?;
                 match purpose {
-                    Purpose::Assignment => self.assign(&stored),
+                    Purpose::Assignment => self.look_again(stored),
                     Purpose::Elsewhere => self.on_elsewhere(&stored.anchor),
                     Purpose::Creation => self.on_first_checkpoint(&stored.anchor),
                 }
             }
             Done::Tail { topic_partition, empty } => self.on_tail(&topic_partition, empty),
+            Done::LogEnds { ends, stored } => self.on_log_ends(ends, &stored),
             Done::Created(table) => {
                 self.adopt(table?)?;
                 self.check_creation();

@@ -5,9 +5,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use connector_api::clock::{Clock, Moment};
 use connector_api::ids::TopicPartition;
 use connector_api::offsets::Offset;
@@ -21,7 +21,10 @@ use tokio::sync::mpsc;
 use super::client::{Reports, consumer_config, refused};
 use super::headers::headers;
 use super::rebalance::{ASK_TIMEOUT, Context, describe, note_group_offsets};
-use super::{AssignedPartition, ByteGauge, Command, SourceBatch, SourceEvent, Start, witness};
+use super::witness::{self, TopicWitness};
+use super::{
+    ByteGauge, Cluster, Command, Connected, Source, SourceBatch, SourceEvent, Start, Topics,
+};
 use crate::config::{ConnectorPlan, KafkaPlan, OnBadRecord, TopicSelection};
 
 /// A batch is handed over when it has this many bytes,
@@ -40,22 +43,25 @@ const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
 const BATCHES_QUEUED: usize = 64;
 /// Reports that are read to find out why no broker answers.
 const REPORTS_MAX: usize = 20;
-/// How long leaving the group may take.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The topics of a connector, with the ends of their logs when they were asked for.
-pub type Topics = Vec<AssignedPartition>;
-
-/// The source as the pipeline sees it.
+/// Kafka's brokers, through librdkafka.
 #[derive(Debug)]
-pub struct KafkaSource {
-    /// Records, in the order of their offsets per topic partition.
-    pub batches: mpsc::Receiver<SourceBatch>,
-    /// What happens to the group.
-    pub events: mpsc::Receiver<SourceEvent>,
-    /// What the source is asked to do. Never waits: the queue is longer than what is ever asked at once.
-    pub commands: mpsc::Sender<Command>,
-    thread: Option<JoinHandle<()>>,
+pub struct Kafka;
+
+#[async_trait]
+impl Cluster for Kafka {
+    async fn connect(&self, plan: &Arc<ConnectorPlan>, clock: Arc<dyn Clock>) -> Result<Connected> {
+        let plan = plan.clone();
+        let connecting = tokio::task::spawn_blocking(move || {
+            let (prepared, topics) = Prepared::connect(&plan, clock)?;
+            Ok(Connected {
+                topics,
+                witness: Arc::new(TopicWitness::new(&plan.source)?),
+                join: Box::new(|| prepared.join()),
+            })
+        });
+        connecting.await.map_err(|e| Error::internal("connecting did not end").with_source(e))?
+    }
 }
 
 /// A consumer that has not joined its group yet.
@@ -72,11 +78,11 @@ impl std::fmt::Debug for Prepared {
     }
 }
 
-impl KafkaSource {
+impl Prepared {
     /// Connects, and checks that the brokers answer and the topics are there. Joins no group yet.
     ///
     /// Blocks, for up to 10 s if no broker answers.
-    pub fn prepare(plan: &ConnectorPlan, clock: Arc<dyn Clock>) -> Result<(Prepared, Topics)> {
+    pub fn connect(plan: &ConnectorPlan, clock: Arc<dyn Clock>) -> Result<(Self, Topics)> {
         let (sender, events) = mpsc::channel(16);
         let context = Context {
             events: sender,
@@ -97,8 +103,8 @@ impl KafkaSource {
     }
 
     /// Joins the group and starts to read.
-    pub fn start(prepared: Prepared) -> Result<Self> {
-        let Prepared { consumer, plan, events, clock } = prepared;
+    pub fn join(self) -> Result<Source> {
+        let Self { consumer, plan, events, clock } = self;
         let failed =
             |e: KafkaError| Error::user("the topics cannot be subscribed to").with_source(e);
         match &plan.topics {
@@ -125,20 +131,7 @@ impl KafkaSource {
             .name("kafka-consumer".into())
             .spawn(move || poller.run())
             .map_err(|e| Error::external("the consumer thread cannot be started").with_source(e))?;
-        Ok(Self { batches, events, commands, thread: Some(thread) })
-    }
-
-    /// Leaves the group, if that has not happened yet, and waits for the thread to end.
-    pub async fn close(mut self) {
-        let Some(thread) = self.thread.take() else { return };
-        // Without its commands the thread leaves by itself, without its events nobody is asked.
-        drop(self);
-        let joined = tokio::task::spawn_blocking(move || thread.join());
-        match tokio::time::timeout(LEAVE_TIMEOUT, joined).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(_) => tracing::error!("the consumer thread ended by a panic"),
-            Err(_) => tracing::warn!("the consumer did not close in time"),
-        }
+        Ok(Source { batches, events, commands, thread: Some(thread) })
     }
 }
 
@@ -391,6 +384,26 @@ impl Poller {
             RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::GroupAuthorizationFailed => {
                 let error = Error::user(format!("reading was refused: {error}"));
+                context.send(SourceEvent::Failed(error));
+            }
+            // Each of the two would throw the other one out again.
+            RDKafkaErrorCode::FencedInstanceId => {
+                let error = Error::user(format!(
+                    "another worker is in the group under the same `group.instance.id`: {error}; give each worker an id of                      its own, as by `group.instance.id: ${{env:HOSTNAME}}`, or leave the key out"
+                ));
+                context.send(SourceEvent::Failed(error));
+            }
+            // Only with the broker-side protocol: the classic one lets the new member in.
+            RDKafkaErrorCode::UnreleasedInstanceId => {
+                let error = Error::external(format!(
+                    "the group still has a member of this `group.instance.id`: {error}; if it was killed, it is in the group                      until the brokers miss it (their `group.consumer.session.timeout.ms`)"
+                ));
+                context.send(SourceEvent::Failed(error));
+            }
+            RDKafkaErrorCode::InvalidSessionTimeout => {
+                let error = Error::user(format!(
+                    "the brokers refuse the session time-out: {error}; set `session.timeout.ms` under `source.kafka.properties`                      to what their `group.min.session.timeout.ms` and `group.max.session.timeout.ms` allow"
+                ));
                 context.send(SourceEvent::Failed(error));
             }
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {

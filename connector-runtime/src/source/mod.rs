@@ -4,6 +4,9 @@
 //! over [`SourceBatch`]es through a bounded queue and pauses its topic partitions when that is full
 //! or too many bytes are under way. Assignment and revocation are [`SourceEvent`]s whose sender
 //! waits for the pipeline's answer, since only the pipeline knows where the table stands.
+//!
+//! The engine knows Kafka by three things, so that a simulation can stand in for it: a [`Cluster`] to
+//! connect to, the [`Source`] of a member of the group, and a [`Witness`] to ask.
 
 mod client;
 mod glimpse;
@@ -15,19 +18,109 @@ mod tail;
 mod topic_id;
 mod witness;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use connector_api::Error;
+use async_trait::async_trait;
+use connector_api::clock::Clock;
 use connector_api::ids::TopicPartition;
-use connector_api::offsets::{Offset, OffsetCheckpoint};
+use connector_api::offsets::{Offset, OffsetCheckpoint, OffsetRange};
 use connector_api::record::RawRecords;
+use connector_api::{Error, Result};
+use tokio::sync::mpsc;
+
+use crate::config::ConnectorPlan;
 
 pub use glimpse::{Glimpse, Stretch, glimpse};
-pub use kafka::{KafkaSource, Prepared, Topics};
-pub use tail::{Tail, tail};
-pub use witness::{Question, TopicWitness};
+pub use kafka::{Kafka, Prepared};
+
+/// How long leaving the group may take.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The topics of a connector, with the ends of their logs when they were asked for.
+pub type Topics = Vec<AssignedPartition>;
+
+/// The brokers that a connector reads from.
+#[async_trait]
+pub trait Cluster: fmt::Debug + Send + Sync {
+    /// Connects, and checks that the brokers answer and the topics are there. Joins no group yet.
+    async fn connect(&self, plan: &Arc<ConnectorPlan>, clock: Arc<dyn Clock>) -> Result<Connected>;
+}
+
+/// A connection that has not joined its group yet.
+pub struct Connected {
+    /// What there is to read.
+    pub topics: Topics,
+    /// Whom to ask meanwhile.
+    pub witness: Arc<dyn Witness>,
+    /// Joins the group and starts to read.
+    pub join: Box<dyn FnOnce() -> Result<Source> + Send>,
+}
+
+impl fmt::Debug for Connected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connected({:?})", self.topics)
+    }
+}
+
+/// Answers questions beside the group. They block.
+pub trait Witness: fmt::Debug + Send + Sync {
+    /// An error if one of these topics is another one now: deleted, and created again. No answer is no
+    /// error.
+    fn same_topics(&self, read_from: Vec<TopicPartition>) -> Result<()>;
+
+    /// The offset behind the last readable record.
+    fn log_end(&self, of: &TopicPartition) -> Result<Offset>;
+
+    /// Looks behind our position. The stretch up to the end, if it holds no readable record.
+    ///
+    /// An open transaction ends the log for a reader of committed records, so nothing that may still
+    /// be committed is passed over.
+    fn tail(&self, tail: &Tail) -> Result<Option<OffsetRange>>;
+}
+
+/// A topic partition that brings nothing, and where we stand in it.
+#[derive(Debug, Clone)]
+pub struct Tail {
+    /// Where.
+    pub topic_partition: TopicPartition,
+    /// The next offset to read.
+    pub next: Offset,
+    /// How far to look; `None` looks up to the end of the log.
+    pub end: Option<Offset>,
+}
+
+/// A member of a group, as the pipeline sees it.
+#[derive(Debug)]
+pub struct Source {
+    /// Records, in the order of their offsets per topic partition.
+    pub batches: mpsc::Receiver<SourceBatch>,
+    /// What happens to the group.
+    pub events: mpsc::Receiver<SourceEvent>,
+    /// What the source is asked to do. Never waits: the queue is longer than what is ever asked at once.
+    pub commands: mpsc::Sender<Command>,
+    /// Where it runs, if that is a thread.
+    pub thread: Option<JoinHandle<()>>,
+}
+
+impl Source {
+    /// Leaves the group, if that has not happened yet, and waits for the thread to end.
+    pub async fn close(mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        // Without its commands the thread leaves by itself, without its events nobody is asked.
+        drop(self);
+        let joined = tokio::task::spawn_blocking(move || thread.join());
+        match tokio::time::timeout(LEAVE_TIMEOUT, joined).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(_) => tracing::error!("the consumer thread ended by a panic"),
+            Err(_) => tracing::warn!("the consumer did not close in time"),
+        }
+    }
+}
 
 /// Records of one topic partition, from one turn of owning it.
 #[derive(Debug)]

@@ -15,50 +15,43 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
+use super::Tail;
 use super::client::{Quiet, consumer_config};
-use super::witness::{TopicWitness, same_topics};
+use super::witness::same_topics;
 use crate::config::KafkaPlan;
 
 /// Polls of 100 ms until the question counts as unanswered.
 const POLLS_MAX: u32 = 100;
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A topic partition that brings nothing, and where we stand in it.
-#[derive(Debug, Clone)]
-pub struct Tail {
-    /// Where.
-    pub topic_partition: TopicPartition,
-    /// The next offset to read.
-    pub next: Offset,
-    /// How far to look; `None` looks up to the end of the log.
-    pub end: Option<Offset>,
-}
-
-/// Looks behind our position. Returns the stretch up to the end, if it holds no readable record.
-///
-/// An open transaction ends the log for a reader of committed records, so nothing that may still
-/// be committed is passed over. Blocks for up to 20 s.
-pub fn tail(witness: &TopicWitness, tail: &Tail) -> Result<Option<OffsetRange>> {
+/// Answers [`Witness::tail`](super::Witness::tail). Blocks for up to 20 s.
+pub(super) fn tail(
+    client: &BaseConsumer<Quiet>,
+    plan: &KafkaPlan,
+    tail: &Tail,
+) -> Result<Option<OffsetRange>> {
     let Tail { topic_partition, next, end } = tail;
-    same_topics(witness.client().client(), vec![topic_partition.clone()])?;
+    same_topics(client.client(), vec![topic_partition.clone()])?;
     let end = match end {
         Some(end) => *end,
-        None => {
-            let TopicPartition { topic, partition, .. } = topic_partition;
-            let ends = witness.client().fetch_watermarks(topic, *partition, ASK_TIMEOUT);
-            let (_, end) = ends.map_err(|e| unreadable(topic_partition, e))?;
-            Offset::new(end).unwrap_or(*next)
-        }
+        None => log_end(client, topic_partition)?.max(*next),
     };
     let Some(range) = OffsetRange::new(*next, end).filter(|range| !range.is_empty()) else {
         return Ok(None);
     };
-    let found = read_one(witness.plan(), topic_partition, *next)?;
+    let found = read_one(plan, topic_partition, *next)?;
     Ok(match found {
         Found::Record { offset, .. } if offset < end => None,
         Found::Record { .. } | Found::End => Some(range),
         Found::NoAnswer => None,
     })
+}
+
+/// Answers [`Witness::log_end`](super::Witness::log_end). Blocks for up to 10 s.
+pub(super) fn log_end(client: &BaseConsumer<Quiet>, of: &TopicPartition) -> Result<Offset> {
+    let ends = client.fetch_watermarks(&of.topic, of.partition, ASK_TIMEOUT);
+    let (_, end) = ends.map_err(|e| unreadable(of, e))?;
+    Ok(Offset::new(end).unwrap_or(Offset::ZERO))
 }
 
 /// When the first record from an offset on was made: milliseconds since 1970 UTC.

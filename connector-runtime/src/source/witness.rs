@@ -9,19 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_api::ids::{TopicId, TopicPartition};
+use connector_api::offsets::{Offset, OffsetRange};
 use connector_api::{Error, Result, Retry};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::client::{Quiet, consumer_config};
+use super::tail;
 use super::topic_id::topic_id;
+use super::{Tail, Witness};
 use crate::config::KafkaPlan;
 
 /// A commit does not wait for brokers that do not answer: what was read from them is committed.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks the brokers about topics, without joining the group.
-pub struct TopicWitness {
+/// Asks the brokers on a client that joins no group.
+pub(super) struct TopicWitness {
     client: BaseConsumer<Quiet>,
     plan: KafkaPlan,
 }
@@ -32,44 +35,29 @@ impl std::fmt::Debug for TopicWitness {
     }
 }
 
-/// A question that may be asked on a thread that may wait.
-#[derive(Debug)]
-pub struct Question {
-    witness: Arc<TopicWitness>,
-    read_from: Vec<TopicPartition>,
-}
-
 impl TopicWitness {
     /// A witness for the topics of a plan. Connects by itself, later.
-    pub fn new(plan: &KafkaPlan) -> Result<Arc<Self>> {
+    pub(super) fn new(plan: &KafkaPlan) -> Result<Self> {
         let client = consumer_config(plan).create_with_context(Quiet).map_err(|e| {
             Error::user("`source.kafka.properties` are refused by librdkafka").with_source(e)
         })?;
-        Ok(Arc::new(Self { client, plan: plan.clone() }))
-    }
-
-    /// Asks whether these are still the topics that were read from.
-    pub fn asking(self: Arc<Self>, read_from: impl Iterator<Item = TopicPartition>) -> Question {
-        Question { witness: self, read_from: read_from.collect() }
-    }
-
-    /// The client, for other questions.
-    pub(super) fn client(&self) -> &BaseConsumer<Quiet> {
-        &self.client
-    }
-
-    /// The topics' plan.
-    pub(super) fn plan(&self) -> &KafkaPlan {
-        &self.plan
+        Ok(Self { client, plan: plan.clone() })
     }
 }
 
-impl Question {
-    /// Asks. An error says that a topic is another one now.
-    pub fn ask(self) -> Result<()> {
+impl Witness for TopicWitness {
+    fn same_topics(&self, read_from: Vec<TopicPartition>) -> Result<()> {
         // What the client reports waits in its queue until it is taken.
-        while self.witness.client.poll(Duration::ZERO).is_some() {}
-        same_topics(self.witness.client.client(), self.read_from)
+        while self.client.poll(Duration::ZERO).is_some() {}
+        same_topics(self.client.client(), read_from)
+    }
+
+    fn log_end(&self, of: &TopicPartition) -> Result<Offset> {
+        tail::log_end(&self.client, of)
+    }
+
+    fn tail(&self, asked: &Tail) -> Result<Option<OffsetRange>> {
+        tail::tail(&self.client, &self.plan, asked)
     }
 }
 

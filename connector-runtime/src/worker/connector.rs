@@ -8,18 +8,21 @@ use connector_api::{Context, Error, Result};
 use super::Running;
 use crate::pipeline::table::decode_request;
 use crate::pipeline::{Pipeline, PipelineSettings};
-use crate::source::{KafkaSource, Prepared, Topics};
+use crate::source::{Connected, Topics};
 
 /// Runs a connector until it is drained, done or failed.
 pub(super) async fn run(running: Running) -> Result<()> {
     let mut drain = running.drain.clone();
     let prepared = tokio::select! {
+        biased;
         prepared = prepare(&running) => prepared,
         _ = drain.wait_for(|drain| *drain) => return Ok(()),
     };
-    let Running { plan, clock, progress, drain, until_end, known_at_start, in_place } = running;
+    let Running { plan, outside, progress, drain, until_end, known_at_start, in_place, .. } =
+        running;
     let doing = || format!("connector `{}`", plan.name);
-    let (mut table, prepared, topics) = prepared.context(doing)?;
+    let (mut table, connected) = prepared.context(doing)?;
+    let Connected { topics, witness, join } = connected;
     if until_end {
         if topics.is_empty() {
             return Err(Error::user(
@@ -38,34 +41,32 @@ pub(super) async fn run(running: Running) -> Result<()> {
         // Before the group is joined: who fails now leaves no member behind.
         decode_request(&plan, &table.schema.columns).context(doing)?;
     }
-    let source = KafkaSource::start(prepared).context(doing)?;
-    let run = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
+    let source = join().context(doing)?;
     let now_there = || topics.iter().map(|topic| topic.topic_partition.clone()).collect();
     let known_at_start = known_at_start.get_or_init(now_there).clone();
     let plan_of = plan.clone();
     let settings = PipelineSettings {
         plan: plan_of,
-        run,
-        clock,
+        run: (outside.new_run)(),
+        clock: outside.clock,
         progress,
         drain,
         until_end,
         known_at_start,
         in_place,
     };
-    Pipeline::new(settings, source, table, &topics).context(doing)?.run().await.context(doing)
+    Pipeline::new(settings, source, witness, table, &topics)
+        .context(doing)?
+        .run()
+        .await
+        .context(doing)
 }
 
 /// Opens the table and asks the brokers. Nothing has been promised to anybody yet, so it may be dropped.
-async fn prepare(running: &Running) -> Result<(Option<OpenTable>, Prepared, Topics)> {
-    let Running { plan, clock, .. } = running;
+async fn prepare(running: &Running) -> Result<(Option<OpenTable>, Connected)> {
+    let Running { plan, outside, .. } = running;
     let table = plan.table.sink.open(&plan.name).await?;
-    let (plan, clock) = (plan.clone(), clock.clone());
-    let prepared = tokio::task::spawn_blocking(move || KafkaSource::prepare(&plan, clock)).await;
-    let prepared =
-        prepared.map_err(|e| Error::internal("connecting did not end").with_source(e))?;
-    let (prepared, topics) = prepared?;
-    Ok((table, prepared, topics))
+    Ok((table, outside.cluster.connect(plan, outside.clock.clone()).await?))
 }
 
 /// How many offsets lie between the table and the ends of the logs.

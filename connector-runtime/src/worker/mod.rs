@@ -8,6 +8,7 @@ mod signals;
 mod supervisor;
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use connector_api::Error;
@@ -20,6 +21,9 @@ use crate::config::ConnectorPlan;
 use crate::observe::progress::{Counts, Progress};
 use crate::observe::terminal::ProgressLine;
 use crate::pipeline::in_place::InPlace;
+use crate::source::{Cluster, Kafka};
+
+pub use supervisor::supervise;
 
 /// How a worker runs its connectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,18 +47,75 @@ pub struct Ended {
     pub error: Option<Error>,
 }
 
-/// What a connector of this worker is given.
+/// What a worker meets outside of itself, beside its tables: brokers, time and chance.
+#[derive(Clone)]
+pub struct Outside {
+    /// The brokers.
+    pub cluster: Arc<dyn Cluster>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes a name for each start of a connector: twelve letters and digits, unique among all workers.
+    pub new_run: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl fmt::Debug for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outside({:?}, {:?})", self.cluster, self.clock)
+    }
+}
+
+impl Outside {
+    /// Kafka's brokers, the machine's clock, random names.
+    pub fn real() -> Self {
+        let new_run = || uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
+        Self {
+            cluster: Arc::new(Kafka),
+            clock: Arc::new(SystemClock::start()),
+            new_run: Arc::new(new_run),
+        }
+    }
+}
+
+/// One connector of a worker, as it is given to its supervisor.
 #[derive(Debug, Clone)]
-struct Running {
-    plan: Arc<ConnectorPlan>,
-    clock: Arc<dyn Clock>,
-    progress: Arc<Progress>,
-    drain: watch::Receiver<bool>,
-    until_end: bool,
+pub struct Running {
+    /// What it is to do.
+    pub plan: Arc<ConnectorPlan>,
+    /// Where.
+    pub outside: Outside,
+    /// Counters to keep.
+    pub progress: Arc<Progress>,
+    /// Becomes true when it is to drain.
+    pub drain: watch::Receiver<bool>,
+    /// Stop when everything is read that was there at the start.
+    pub until_end: bool,
+    /// It is the only connector of its worker.
+    pub alone: bool,
     /// The topic partitions that there were when the worker started: others are new, also to a later start.
     known_at_start: Arc<OnceLock<BTreeSet<TopicPartition>>>,
     /// Dead letters that the anchor does not know of yet, also to a later start.
     in_place: Arc<InPlace>,
+}
+
+impl Running {
+    /// A connector that has not been started yet.
+    pub fn new(
+        plan: ConnectorPlan,
+        outside: &Outside,
+        drain: &watch::Receiver<bool>,
+        until_end: bool,
+    ) -> Self {
+        Self {
+            plan: Arc::new(plan),
+            outside: outside.clone(),
+            progress: Arc::default(),
+            drain: drain.clone(),
+            until_end,
+            alone: true,
+            known_at_start: Arc::default(),
+            in_place: Arc::default(),
+        }
+    }
 }
 
 /// Runs connectors until they are drained, done or failed. The first signal drains, the second
@@ -62,26 +123,19 @@ struct Running {
 pub async fn run(plans: Vec<ConnectorPlan>, options: RunOptions) -> Vec<Ended> {
     let (drain, drained) = watch::channel(false);
     let signals = tokio::spawn(signals::watch(drain));
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let outside = Outside::real();
     let mut shown = Vec::new();
     let mut connectors = JoinSet::new();
     let mut names = HashMap::new();
+    let alone = plans.len() == 1;
     for plan in plans {
-        let progress = Arc::new(Progress::default());
-        shown.push((plan.name.clone(), progress.clone()));
-        let running = Running {
-            plan: Arc::new(plan),
-            clock: clock.clone(),
-            progress,
-            drain: drained.clone(),
-            until_end: options.until_end,
-            known_at_start: Arc::default(),
-            in_place: Arc::default(),
-        };
+        let running =
+            Running { alone, ..Running::new(plan, &outside, &drained, options.until_end) };
         let name = running.plan.name.clone();
-        names.insert(connectors.spawn(supervisor::supervise(running)).id(), name);
+        shown.push((name.clone(), running.progress.clone()));
+        names.insert(connectors.spawn(supervise(running)).id(), name);
     }
-    let line = options.show_progress.then(|| ProgressLine::show(shown, clock));
+    let line = options.show_progress.then(|| ProgressLine::show(shown, outside.clock));
     let mut ended = Vec::new();
     while let Some(connector) = connectors.join_next().await {
         match connector {

@@ -6,7 +6,8 @@
 //! | a person must decide | stop | stop |
 //! | retry never | stop | stop |
 //! | retry after refresh | start again at once, up to 10 times in a row | the same |
-//! | retry after back-off | stop: the configuration was probably never right | start again after a pause |
+//! | retry after back-off | stop: the configuration was probably never right, and who started the worker hears of it | start again after a pause |
+//! | the same, in a worker of several connectors, which goes on | start again after a pause | the same |
 //!
 //! With `--until-end` nothing but a refresh is tried again: whoever waits for the end wants to know.
 
@@ -33,7 +34,7 @@ enum Verdict {
     Restart(Duration),
 }
 
-fn judge(error: &Error, has_committed: bool, until_end: bool, failures: u32) -> Verdict {
+fn judge(error: &Error, tries_on: bool, until_end: bool, failures: u32) -> Verdict {
     if error.needs_decision() {
         return Verdict::Stop;
     }
@@ -41,7 +42,7 @@ fn judge(error: &Error, has_committed: bool, until_end: bool, failures: u32) -> 
         Retry::Never => Verdict::Stop,
         Retry::AfterRefresh if failures < REFRESHES_MAX => Verdict::Restart(Duration::ZERO),
         Retry::AfterRefresh => Verdict::Stop,
-        Retry::AfterBackoff if until_end || !has_committed => Verdict::Stop,
+        Retry::AfterBackoff if until_end || !tries_on => Verdict::Stop,
         Retry::AfterBackoff => {
             Verdict::Restart((PAUSE_FIRST * 2u32.pow(failures.min(6))).min(PAUSE_MAX))
         }
@@ -49,25 +50,25 @@ fn judge(error: &Error, has_committed: bool, until_end: bool, failures: u32) -> 
 }
 
 /// Runs a connector, and starts it again where that may help.
-pub(super) async fn supervise(running: Running) -> Ended {
+pub async fn supervise(running: Running) -> Ended {
     let mut failures = 0;
     let connector = running.plan.name.clone();
     loop {
-        let started: Moment = running.clock.now();
+        let started: Moment = running.outside.clock.now();
         let error = match connector::run(running.clone()).await {
             Ok(()) => {
                 return ended(&running, None);
             }
             Err(error) => error,
         };
-        if running.clock.now().since(started) >= STEADY {
+        if running.outside.clock.now().since(started) >= STEADY {
             failures = 0;
         }
-        let has_committed = running.progress.counts().commits > 0;
+        let tries_on = !running.alone || running.progress.counts().commits > 0;
         // Who drains wants to know that the last commit failed, and no new start.
         let verdict = match *running.drain.borrow() {
             true => Verdict::Stop,
-            false => judge(&error, has_committed, running.until_end, failures),
+            false => judge(&error, tries_on, running.until_end, failures),
         };
         match verdict {
             Verdict::Stop => {
@@ -79,6 +80,7 @@ pub(super) async fn supervise(running: Running) -> Ended {
                 tracing::warn!(%connector, %error, pause_s = pause.as_secs(), "connector failed, starting it again");
                 let mut drain = running.drain.clone();
                 tokio::select! {
+                    biased;
                     _ = drain.wait_for(|drain| *drain) => {
                         return ended(&running, None);
                     }
@@ -111,8 +113,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(error: Error, has_committed: bool, until_end: bool, expected: Verdict) {
-        assert_eq!(judge(&error, has_committed, until_end, 0), expected);
+    fn check(error: Error, tries_on: bool, until_end: bool, expected: Verdict) {
+        assert_eq!(judge(&error, tries_on, until_end, 0), expected);
     }
 
     #[test]

@@ -15,8 +15,9 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStoreExt};
 
-use super::ledger::{Held, Ledger, PublishedFile, Publishing, State, Swap, receipt};
+use super::ledger::{Held, Ledger, PublishedFile, Publishing, State, Swap, published, receipt};
 use super::table::TableFile;
+use crate::is_planted;
 use crate::store::{Store, store_error};
 
 /// Files that are put in their places at once.
@@ -184,6 +185,13 @@ impl ParquetCommitter {
         outcome: CommitOutcome,
     ) -> Result<CommitOutcome, CommitError> {
         fail::fail_point!("w4_decided_not_published", |_| std::process::abort());
+        if is_planted("mistake_offsets_before_files") {
+            for file in commit.files() {
+                let file = published(file).map_err(CommitError::Unknown)?;
+                let moved = put_in_place(self.ledger.store.clone(), file, false).await;
+                moved.map_err(CommitError::Unknown)?;
+            }
+        }
         self.publish(Some(commit.token())).await.map_err(CommitError::Unknown)?;
         Ok(outcome)
     }
@@ -216,6 +224,12 @@ impl TableCommitter for ParquetCommitter {
             }
             let stored = state.stored(&connector, commit.delta().topic_partitions());
             match commit.judge(stored) {
+                Verdict::Refused(_)
+                    if is_planted("mistake_offset_unchecked")
+                        || is_planted("mistake_token_not_looked_for") =>
+                {
+                    Ok(Answer::Write(Box::new(state.with_commit(&connector, commit, now)?)))
+                }
                 Verdict::Refused(outcome) => Ok(Answer::Refused(outcome)),
                 // Its files may be gone: they have to be written anew.
                 Verdict::Admitted if state.has_swept(commit) => {

@@ -1,0 +1,18 @@
+//! Work that waits or computes, kept off the threads that must do neither.
+
+use connector_api::{Error, Result};
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+/// Runs work on a thread for such work, and waits for it.
+///
+/// On a runtime of one thread, as a simulation has it, it runs at once: there the same seed must
+/// always take the same steps.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return Ok(work());
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| Error::internal("work on a thread of its own did not end").with_source(e))
+}

@@ -1,0 +1,202 @@
+//! What must always be true, checked at every change of the store, and the comparison with the log at
+//! the end.
+//!
+//! | invariant | what is looked at |
+//! |---|---|
+//! | OF-2 | no position in a ledger ever moves back |
+//! | CM-1 | no file has its final name before the ledger says so: its rows lie below the positions |
+//! | DL-1 | whatever lies below the table's positions and is bad, the dead letters' ledger covers |
+//! | nothing twice | no offset is in two files of a folder |
+//! | nothing else | each row is the record at its offset |
+//! | nothing lost | at the end each record is a row, a dead letter or a tombstone |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type};
+use bytes::Bytes;
+use object_store::path::Path;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+
+use crate::World;
+use crate::broker::{Broker, Entry};
+
+/// The folder of the table and that of its dead letters.
+pub(crate) const TABLE: &str = "orders";
+pub(crate) const DEAD_LETTERS: &str = "orders_dead_letters";
+
+/// Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Judge {
+    world: World,
+    broker: Broker,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    folders: BTreeMap<String, Folder>,
+}
+
+#[derive(Debug, Default)]
+struct Folder {
+    /// The next offsets in the ledger.
+    positions: BTreeMap<i32, i64>,
+    /// The file of each record that readers see.
+    rows: BTreeMap<(i32, i64), String>,
+    files: BTreeSet<String>,
+}
+
+impl Judge {
+    pub(crate) fn new(world: &World, broker: &Broker) -> Self {
+        Self { world: world.clone(), broker: broker.clone(), seen: Arc::default() }
+    }
+
+    /// An object has this content now, or is gone.
+    pub(crate) fn changed(&self, path: &Path, content: Option<Bytes>) {
+        let path = path.to_string();
+        let Some((folder, name)) = path.split_once('/') else { return };
+        if name.ends_with(".ledger.json") {
+            match content {
+                Some(content) => self.ledger(folder, &content),
+                None => self.world.violate(format_args!("{path} was removed")),
+            }
+        } else if name.ends_with(".parquet") && !name.starts_with("_alluvium/") {
+            match content {
+                Some(content) => self.file(folder, name, content),
+                None => self.world.violate(format_args!("{path} was removed")),
+            }
+        }
+    }
+
+    fn ledger(&self, folder: &str, content: &[u8]) {
+        let ledger: Value = serde_json::from_slice(content).unwrap();
+        let positions: BTreeMap<i32, i64> = ledger["offsets"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(identity, next)| {
+                (identity.rsplit('/').next().unwrap().parse().unwrap(), next.as_i64().unwrap())
+            })
+            .collect();
+        let mut seen = self.seen.lock().unwrap();
+        let before =
+            std::mem::take(&mut seen.folders.entry(folder.to_owned()).or_default().positions);
+        for (partition, next) in &before {
+            if positions.get(partition).is_none_or(|now| now < next) {
+                self.world.violate(format_args!(
+                    "OF-2: {folder}: partition {partition} stood at {next}, and now at {:?}",
+                    positions.get(partition)
+                ));
+            }
+        }
+        if before != positions {
+            self.world.note(format_args!("{folder} stands at {positions:?}"));
+        }
+        if folder == TABLE {
+            let covered = seen.folders.get(DEAD_LETTERS).map(|f| f.positions.clone());
+            self.dead_letters_first(&positions, &covered.unwrap_or_default());
+        }
+        seen.folders.entry(folder.to_owned()).or_default().positions = positions;
+    }
+
+    fn dead_letters_first(&self, table: &BTreeMap<i32, i64>, covered: &BTreeMap<i32, i64>) {
+        for (partition, next) in table {
+            let log = self.broker.log(*partition as usize);
+            let last = log[..*next as usize].iter().rposition(|entry| *entry == Entry::Bad);
+            let reach = covered.get(partition).copied().unwrap_or(0);
+            if let Some(last) = last.filter(|last| *last as i64 >= reach) {
+                self.world.violate(format_args!(
+                    "DL-1: the table stands at {next} of partition {partition}, its dead letters at {reach}, and {last} is bad"
+                ));
+            }
+        }
+    }
+
+    fn file(&self, folder: &str, name: &str, content: Bytes) {
+        let mut seen = self.seen.lock().unwrap();
+        let of = seen.folders.entry(folder.to_owned()).or_default();
+        // Published once more by who had not heard that it was.
+        if !of.files.insert(name.to_owned()) {
+            return;
+        }
+        for (partition, offset, id) in rows(content) {
+            let entry = self.broker.entry(partition as usize, offset);
+            let right = match entry {
+                Some(Entry::Row(expected)) => folder == TABLE && id == Some(expected),
+                Some(Entry::Bad) => folder == DEAD_LETTERS,
+                Some(Entry::Tombstone | Entry::Hidden) | None => false,
+            };
+            if !right {
+                self.world.violate(format_args!(
+                    "{folder}/{name}: {partition}@{offset} has the id {id:?}, in the log is {entry:?}"
+                ));
+            }
+            if of.positions.get(&partition).is_none_or(|next| *next <= offset) {
+                self.world.violate(format_args!(
+                    "CM-1: {folder}/{name}: {partition}@{offset} is visible, and the ledger stands at {:?}",
+                    of.positions.get(&partition)
+                ));
+            }
+            if let Some(other) = of.rows.insert((partition, offset), name.to_owned()) {
+                self.world.violate(format_args!(
+                    "twice: {folder}: {partition}@{offset} is in {other} and in {name}"
+                ));
+            }
+        }
+    }
+
+    /// True if the table stands behind the last record of each topic partition.
+    pub(crate) fn is_complete(&self) -> bool {
+        let seen = self.seen.lock().unwrap();
+        let table = seen.folders.get(TABLE);
+        (0..self.broker.partitions()).all(|partition| {
+            let log = self.broker.log(partition);
+            let end = log.iter().rposition(|entry| *entry != Entry::Hidden).map_or(0, |at| at + 1);
+            let next = table.and_then(|table| table.positions.get(&(partition as i32)));
+            end as i64 <= next.copied().unwrap_or(0)
+        })
+    }
+
+    /// Compares the folders with the log. Returns the number of records.
+    pub(crate) fn compare(&self) -> usize {
+        let seen = self.seen.lock().unwrap();
+        let empty = Folder::default();
+        let of = |name: &str| seen.folders.get(name).unwrap_or(&empty);
+        let mut records = 0;
+        for partition in 0..self.broker.partitions() {
+            for (offset, entry) in self.broker.log(partition).iter().enumerate() {
+                let folder = match entry {
+                    Entry::Row(_) => TABLE,
+                    Entry::Bad => DEAD_LETTERS,
+                    Entry::Tombstone | Entry::Hidden => continue,
+                };
+                records += 1;
+                if !of(folder).rows.contains_key(&(partition as i32, offset as i64)) {
+                    self.world.violate(format_args!(
+                        "lost: {partition}@{offset} ({entry:?}) is not in {folder}"
+                    ));
+                }
+            }
+        }
+        records
+    }
+}
+
+/// Partition, offset and id of each row.
+fn rows(content: Bytes) -> Vec<(i32, i64, Option<i64>)> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(content).unwrap().build().unwrap();
+    let of_batch = |batch: RecordBatch| {
+        let kafka = batch.column_by_name("_kafka").unwrap().as_struct();
+        let partitions = kafka.column_by_name("partition").unwrap().as_primitive::<Int32Type>();
+        let offsets = kafka.column_by_name("offset").unwrap().as_primitive::<Int64Type>();
+        let ids = batch.column_by_name("id").map(|ids| ids.as_primitive::<Int64Type>().clone());
+        let id = |row| ids.as_ref().filter(|ids| !ids.is_null(row)).map(|ids| ids.value(row));
+        (0..batch.num_rows())
+            .map(|row| (partitions.value(row), offsets.value(row), id(row)))
+            .collect::<Vec<_>>()
+    };
+    reader.flat_map(|batch| of_batch(batch.unwrap())).collect()
+}
