@@ -57,8 +57,9 @@ ceph-osd -f -i 0 &
 radosgw-admin user create --uid=test --display-name=test --access-key="$access" --secret-key="$secret"
 radosgw -f -n client.rgw &
 
+# The header is part of what is signed, and older versions of curl leave it out.
 until curl -fs -o /dev/null -X PUT --user "$access:$secret" --aws-sigv4 aws:amz:us-east-1:s3 \
-  "http://127.0.0.1:$gateway/lake"; do
+  -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "http://127.0.0.1:$gateway/lake"; do
   sleep 0.2
 done
 echo ready >"$folder/ready"

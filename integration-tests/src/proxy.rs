@@ -97,6 +97,18 @@ impl Shared {
         *self.fault.lock().unwrap()
     }
 
+    /// `None` once nothing passes any more.
+    fn wait_while_silent(&self) -> Option<()> {
+        while !self.ended.load(Ordering::Relaxed) {
+            match self.fault() {
+                Fault::HalfOpen => let_pass(LOOK),
+                Fault::Cut => return None,
+                Fault::None | Fault::Delay(_) | Fault::DropAnswers => return Some(()),
+            }
+        }
+        None
+    }
+
     fn connect(self: &Arc<Self>, client: TcpStream) {
         if self.fault() == Fault::Cut {
             return;
@@ -115,15 +127,7 @@ impl Shared {
     /// Passes bytes on until one side ends, or a fault does.
     fn pass(&self, mut from: TcpStream, mut to: TcpStream, way: Way) {
         let mut bytes = vec![0; 64 * 1024];
-        while !self.ended.load(Ordering::Relaxed) {
-            match self.fault() {
-                Fault::Cut => break,
-                Fault::HalfOpen => {
-                    let_pass(LOOK);
-                    continue;
-                }
-                Fault::None | Fault::Delay(_) | Fault::DropAnswers => {}
-            }
+        while let Some(()) = self.wait_while_silent() {
             let read = match from.read(&mut bytes) {
                 Ok(0) => break,
                 Ok(read) => read,
@@ -132,6 +136,8 @@ impl Shared {
                 }
                 Err(_) => break,
             };
+            // What was read just when a silence began waits like the rest.
+            let Some(()) = self.wait_while_silent() else { break };
             match self.fault() {
                 Fault::Delay(span) if way == Way::Answer => let_pass(span),
                 Fault::DropAnswers if way == Way::Answer => {

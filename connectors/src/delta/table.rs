@@ -16,8 +16,10 @@ use delta_kernel::transaction::data_layout::DataLayout;
 use delta_kernel::transaction::{CommitResult, UpdateTableOperation, WriteState};
 use delta_kernel::{Engine, KernelError, Snapshot};
 use delta_kernel_default_engine::DefaultEngineBuilder;
-use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
-use tokio::runtime::Handle;
+use delta_kernel_default_engine::executor::tokio::{
+    TokioBackgroundExecutor, TokioMultiThreadExecutor,
+};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::committer::DeltaCommitter;
 use super::maintenance::DeltaMaintenance;
@@ -37,12 +39,21 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Must be called within a multi-threaded runtime, which the engine uses for its I/O.
+    /// Must be called within a runtime. The engine uses it for its I/O; on a runtime of one thread, as a
+    /// simulation has it, a thread of its own.
     pub(super) fn new(store: &Store) -> Self {
-        let executor = Arc::new(TokioMultiThreadExecutor::new(Handle::current()));
-        let engine =
-            DefaultEngineBuilder::new(store.objects.clone()).with_task_executor(executor).build();
-        Self { store: store.clone(), engine: Arc::new(engine) }
+        let builder = DefaultEngineBuilder::new(store.objects.clone());
+        let engine: Arc<dyn Engine> = match has_one_thread() {
+            false => {
+                let executor = TokioMultiThreadExecutor::new(Handle::current());
+                Arc::new(builder.with_task_executor(Arc::new(executor)).build())
+            }
+            true => {
+                let executor = TokioBackgroundExecutor::new();
+                Arc::new(builder.with_task_executor(Arc::new(executor)).build())
+            }
+        };
+        Self { store: store.clone(), engine }
     }
 
     /// The latest version, read from the store.
@@ -62,12 +73,22 @@ impl Table {
     /// Runs calls of the kernel, which wait for the store, on a thread that may wait.
     ///
     /// Gives up at the store's deadline. The work is not stopped by that: what it has sent, or
-    /// still sends, may arrive later.
+    /// still sends, may arrive later. On a runtime of one thread all else stands still meanwhile, so
+    /// that the same steps are taken each time.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T> {
         let (table, deadline) = (self.clone(), self.store.deadline);
+        if has_one_thread() {
+            let runtime = Handle::current();
+            let work = move || {
+                let _within = runtime.enter();
+                work(&table)
+            };
+            let done = std::thread::spawn(work).join();
+            return done.map_err(|_| Error::internal("a call of the Delta kernel did not end"));
+        }
         let done = tokio::task::spawn_blocking(move || work(&table));
         match tokio::time::timeout(deadline, done).await {
             Ok(Ok(done)) => Ok(done),
@@ -88,6 +109,10 @@ impl Table {
             .build(self.engine.as_ref(), Box::new(FileSystemCommitter::new()))?
             .write_state()
     }
+}
+
+fn has_one_thread() -> bool {
+    Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread
 }
 
 impl std::fmt::Debug for Table {
@@ -203,7 +228,8 @@ pub(super) async fn create(
         }
         (Ok(Some(table)), _) => Ok(table),
         (_, Err(error)) => Err(error),
-        (_, Ok(Err(error))) => {
+        // Somebody was first, and why his table cannot be opened is the other answer.
+        (_, Ok(Err(error))) if !is_present(&error) => {
             Err(kernel_error("the first version of the table cannot be written", error))
         }
         (Err(error), _) => Err(error),
@@ -271,6 +297,11 @@ fn with_checksum(table: &Table, snapshot: SnapshotRef) -> SnapshotRef {
             snapshot
         }
     }
+}
+
+/// True if the error says that there is a table.
+fn is_present(error: &KernelError) -> bool {
+    matches!(error.without_backtrace(), KernelError::TableAlreadyExistsAtPath(_))
 }
 
 /// True if the error may say that there is no table, and not that it cannot be read.

@@ -44,6 +44,8 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) entries: Vec<Entry>,
+    /// When they were appended.
+    appended: Vec<Instant>,
     /// The offset behind the last one that readers of committed records get.
     pub(crate) stable: usize,
 }
@@ -86,7 +88,9 @@ impl Broker {
     }
 
     pub(crate) fn append(&self, partition: usize, entries: impl IntoIterator<Item = Entry>) {
-        self.lock().logs[partition].entries.extend(entries);
+        let log = &mut self.lock().logs[partition];
+        log.entries.extend(entries);
+        log.appended.resize(log.entries.len(), Instant::now());
     }
 
     /// Ends the transaction that is open: readers get what was appended.
@@ -105,6 +109,11 @@ impl Broker {
         let log = state.logs.get(partition)?;
         let offset = usize::try_from(offset).ok().filter(|offset| *offset < log.stable)?;
         log.entries.get(offset).cloned()
+    }
+
+    /// How long a record has been there.
+    pub(crate) fn age(&self, partition: usize, offset: i64) -> Duration {
+        self.lock().logs[partition].appended[offset as usize].elapsed()
     }
 
     /// The records from an offset on, with theirs.

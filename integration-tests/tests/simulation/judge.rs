@@ -3,15 +3,16 @@
 //!
 //! | invariant | what is looked at |
 //! |---|---|
-//! | OF-2 | no position in a ledger ever moves back |
-//! | CM-1 | no file has its final name before the ledger says so: its rows lie below the positions |
-//! | DL-1 | whatever lies below the table's positions and is bad, the dead letters' ledger covers |
-//! | nothing twice | no offset is in two files of a folder |
+//! | OF-2 | no position in a ledger, or in a log's `txn`s, ever moves back |
+//! | CM-1 | no file is visible before its offsets are: its rows lie below the positions |
+//! | DL-1 | whatever lies below the table's positions and is bad, the dead letters' positions cover |
+//! | nothing twice | no offset is in two files that readers see |
 //! | nothing else | each row is the record at its offset |
 //! | nothing lost | at the end each record is a row, a dead letter or a tombstone |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
@@ -26,18 +27,25 @@ use crate::broker::{Broker, Entry};
 /// The folder of the table and that of its dead letters.
 pub(crate) const TABLE: &str = "orders";
 pub(crate) const DEAD_LETTERS: &str = "orders_dead_letters";
+/// How the names of files begin that are none of ours.
+pub(crate) const FOREIGN: &str = "foreign-";
 
 /// Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Judge {
     world: World,
     broker: Broker,
+    is_delta: bool,
     seen: Arc<Mutex<Seen>>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     folders: BTreeMap<String, Folder>,
+    /// How long each record took to be seen.
+    visible_after: Vec<Duration>,
+    /// How often positions moved.
+    commits: usize,
 }
 
 #[derive(Debug, Default)]
@@ -46,19 +54,45 @@ struct Folder {
     positions: BTreeMap<i32, i64>,
     /// The file of each record that readers see.
     rows: BTreeMap<(i32, i64), String>,
+    /// The files that readers see.
     files: BTreeSet<String>,
+    /// What is in the folder of a Delta table, seen or not.
+    contents: BTreeMap<String, Bytes>,
+    /// The version of a Delta table.
+    version: u64,
 }
 
 impl Judge {
-    pub(crate) fn new(world: &World, broker: &Broker) -> Self {
-        Self { world: world.clone(), broker: broker.clone(), seen: Arc::default() }
+    pub(crate) fn new(world: &World, broker: &Broker, is_delta: bool) -> Self {
+        Self { world: world.clone(), broker: broker.clone(), is_delta, seen: Arc::default() }
+    }
+
+    /// The version of the Delta table, and the files that it names, for who rewrites them.
+    pub(crate) fn live(&self) -> (u64, Vec<(String, Bytes)>) {
+        let seen = self.seen.lock().unwrap();
+        let Some(of) = seen.folders.get(TABLE) else { return (0, Vec::new()) };
+        let content = |name: &String| Some((name.clone(), of.contents.get(name)?.clone()));
+        (of.version, of.files.iter().filter_map(content).collect())
     }
 
     /// An object has this content now, or is gone.
     pub(crate) fn changed(&self, path: &Path, content: Option<Bytes>) {
         let path = path.to_string();
         let Some((folder, name)) = path.split_once('/') else { return };
-        if name.ends_with(".ledger.json") {
+        if let Some(entry) = name.strip_prefix("_delta_log/") {
+            if let (Some(version), Some(content)) = (entry.strip_suffix(".json"), content)
+                && let Ok(version) = version.parse()
+            {
+                self.entry(folder, version, &content);
+            }
+        } else if self.is_delta && name.ends_with(".parquet") {
+            let mut seen = self.seen.lock().unwrap();
+            let of = seen.folders.entry(folder.to_owned()).or_default();
+            match content {
+                Some(content) => drop(of.contents.insert(name.to_owned(), content)),
+                None => self.world.violate(format_args!("{path} was removed")),
+            }
+        } else if name.ends_with(".ledger.json") {
             match content {
                 Some(content) => self.ledger(folder, &content),
                 None => self.world.violate(format_args!("{path} was removed")),
@@ -81,6 +115,47 @@ impl Judge {
                 (identity.rsplit('/').next().unwrap().parse().unwrap(), next.as_i64().unwrap())
             })
             .collect();
+        self.stands_at(folder, positions);
+    }
+
+    /// A version of a Delta table.
+    fn entry(&self, folder: &str, version: u64, content: &[u8]) {
+        let actions: Vec<Value> = content
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect();
+        let mut positions = {
+            let mut seen = self.seen.lock().unwrap();
+            let of = seen.folders.entry(folder.to_owned()).or_default();
+            of.version = version;
+            of.positions.clone()
+        };
+        for action in &actions {
+            let Some(identity) = action["txn"]["appId"].as_str() else { continue };
+            if let Ok(partition) = identity.rsplit('/').next().unwrap().parse() {
+                positions.insert(partition, action["txn"]["version"].as_i64().unwrap());
+            }
+        }
+        let mut removed = actions.iter().filter_map(|action| action["remove"]["path"].as_str());
+        removed.by_ref().for_each(|name| {
+            let mut seen = self.seen.lock().unwrap();
+            let of = seen.folders.entry(folder.to_owned()).or_default();
+            of.files.remove(name);
+            of.rows.retain(|_, file| file != name);
+        });
+        self.stands_at(folder, positions);
+        for name in actions.iter().filter_map(|action| action["add"]["path"].as_str()) {
+            let content = self.seen.lock().unwrap().folders[folder].contents.get(name).cloned();
+            match content {
+                Some(_) if name.starts_with(FOREIGN) => {}
+                Some(content) => self.file(folder, name, content),
+                None => self.world.violate(format_args!("CM-1: {folder}/{name} is not there")),
+            }
+        }
+    }
+
+    fn stands_at(&self, folder: &str, positions: BTreeMap<i32, i64>) {
         let mut seen = self.seen.lock().unwrap();
         let before =
             std::mem::take(&mut seen.folders.entry(folder.to_owned()).or_default().positions);
@@ -93,6 +168,7 @@ impl Judge {
             }
         }
         if before != positions {
+            seen.commits += 1;
             self.world.note(format_args!("{folder} stands at {positions:?}"));
         }
         if folder == TABLE {
@@ -116,6 +192,7 @@ impl Judge {
     }
 
     fn file(&self, folder: &str, name: &str, content: Bytes) {
+        let mut ages = Vec::new();
         let mut seen = self.seen.lock().unwrap();
         let of = seen.folders.entry(folder.to_owned()).or_default();
         // Published once more by who had not heard that it was.
@@ -123,6 +200,7 @@ impl Judge {
             return;
         }
         for (partition, offset, id) in rows(content) {
+            ages.push(self.broker.age(partition as usize, offset));
             let entry = self.broker.entry(partition as usize, offset);
             let right = match entry {
                 Some(Entry::Row(expected)) => folder == TABLE && id == Some(expected),
@@ -146,6 +224,15 @@ impl Judge {
                 ));
             }
         }
+        seen.visible_after.extend(ages);
+    }
+
+    /// Commits so far, and how long each record took to be seen, sorted.
+    pub(crate) fn measured(&self) -> (usize, Vec<Duration>) {
+        let seen = self.seen.lock().unwrap();
+        let mut visible_after = seen.visible_after.clone();
+        visible_after.sort_unstable();
+        (seen.commits, visible_after)
     }
 
     /// True if the table stands behind the last record of each topic partition.

@@ -1,10 +1,13 @@
 //! A seeded simulation of whole workers: one thread, no network, virtual time.
 //!
-//! Everything that decides is real: supervisor, pipeline, decoder, files, the Parquet sink. Around it
+//! Everything that decides is real: supervisor, pipeline, decoder, files, and both sinks. Around it
 //! stand a [broker](broker) with a group and transactions, [members](member) in librdkafka's place, and
 //! an [object store](store) that delays, loses and applies late. Workers are [processes](process) that
-//! die and freeze at any await point. A [judge] looks at every change of the store, and at the
-//! end compares the folder with the log.
+//! die and freeze at any await point, [others](foreign) rewrite and append to a Delta table. A [judge]
+//! looks at every change of the store, and at the end compares the table with the log.
+//!
+//! The Delta kernel blocks, so its calls take no virtual time and nothing happens meanwhile; what comes
+//! between two of them, and the faults within, are simulated.
 //!
 //! A seed fixes every step. [`run`] returns the steps as a trace, whose first line is the seed.
 
@@ -16,9 +19,11 @@
 )]
 
 mod broker;
+mod foreign;
 mod judge;
 mod member;
 mod process;
+mod scale;
 mod scenario;
 mod seeds;
 mod store;
@@ -29,7 +34,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
 
-use self::scenario::run;
+use self::scenario::{Format, run};
 
 use integration_tests::random::Random;
 

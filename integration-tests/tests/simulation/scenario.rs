@@ -10,13 +10,14 @@ use connector_api::sink::Sink;
 use connector_runtime::config::{self, ConnectorPlan, Registry};
 use connector_runtime::worker::{Ended, Outside, Running, supervise};
 use connectors::decode::JsonFactory;
-use connectors::parquet::sink_on;
 use connectors::store::Store;
+use connectors::{delta, parquet};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::broker::{Broker, Entry};
+use crate::foreign;
 use crate::judge::{DEAD_LETTERS, Judge, TABLE};
 use crate::member::Connection;
 use crate::process::{Inside, Process};
@@ -29,33 +30,57 @@ const SETTLING: Duration = Duration::from_secs(15 * 60);
 /// How long draining may take.
 const DRAINING: Duration = Duration::from_secs(2 * 60);
 
+/// The table's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Parquet,
+    Delta,
+}
+
+impl Format {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Delta => "delta",
+        }
+    }
+}
+
 /// Runs one simulation to its end.
-pub(crate) fn run(seed: u64) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+pub(crate) fn run(seed: u64, format: Format) -> Outcome {
+    in_virtual_time(async {
         let world = World::new(seed);
-        let records = Scenario::new(&world).play().await;
+        let records = Scenario::new(&world, format).play().await;
         let shared = world.lock();
         Outcome { trace: shared.trace.clone(), records, violation: shared.violation.clone() }
     })
 }
 
+/// Runs on one thread, and lets time jump to the next thing that happens.
+pub(crate) fn in_virtual_time<T>(run: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(run)
+}
+
 #[derive(Debug)]
-struct Sinks(SimulatedStore);
+struct Sinks(SimulatedStore, Format);
 
 impl SinkFactory for Sinks {
     fn format(&self) -> &'static str {
-        "parquet"
+        self.1.name()
     }
 
     fn sink(&self, settings: &TableSettings) -> Result<Arc<dyn Sink>, Vec<SettingError>> {
         let url = format!("memory:///{}/", settings.location).parse().unwrap();
         let store = Store { objects: Arc::new(self.0.clone()), url, deadline: DEADLINE };
-        Ok(sink_on(store, settings.clone()))
+        Ok(match self.1 {
+            Format::Parquet => parquet::sink_on(store, settings.clone()),
+            Format::Delta => delta::sink_on(store, settings.clone()),
+        })
     }
 }
 
@@ -67,12 +92,13 @@ struct Worker {
     thaw_at: Option<Instant>,
 }
 
-struct Scenario {
+pub(crate) struct Scenario {
     world: World,
     broker: Broker,
-    store: SimulatedStore,
-    judge: Judge,
+    pub(crate) store: SimulatedStore,
+    pub(crate) judge: Judge,
     plan: ConnectorPlan,
+    format: Format,
     workers: Vec<Worker>,
     /// When the next worker is started in place of one that died.
     starts: Vec<Instant>,
@@ -83,18 +109,25 @@ struct Scenario {
 }
 
 impl Scenario {
-    fn new(world: &World) -> Self {
+    fn new(world: &World, format: Format) -> Self {
         let partitions = world.between(1, 7) as usize;
         let broker = Broker::new(partitions, world.chance(250));
-        let judge = Judge::new(world, &broker);
+        let interval = Duration::from_secs(world.between(1, 6));
+        Self::on(world, broker, format, interval)
+    }
+
+    /// With nobody at work yet.
+    pub(crate) fn on(world: &World, broker: Broker, format: Format, interval: Duration) -> Self {
+        let judge = Judge::new(world, &broker, format == Format::Delta);
         let store = SimulatedStore::new(world, &judge);
-        let plan = plan(world, &store);
+        let plan = plan(world, &store, format, interval);
         Self {
             world: world.clone(),
             broker,
             store,
             judge,
             plan,
+            format,
             workers: Vec::new(),
             starts: Vec::new(),
             started: 0,
@@ -169,6 +202,12 @@ impl Scenario {
                 world.note(format_args!("the brokers are away for {span:?}"));
                 self.broker.go_away(span);
             }
+            94..97 if self.format == Format::Delta => {
+                foreign::optimize(&self.world, &self.store, &self.judge).await;
+            }
+            97..100 if self.format == Format::Delta => {
+                foreign::append(&self.world, &self.store, &self.judge).await;
+            }
             94..96 if self.broker.partitions() < 8 => {
                 world.note("a partition is added");
                 self.broker.add_partition();
@@ -206,7 +245,7 @@ impl Scenario {
         }
     }
 
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.started += 1;
         let (drain, drained) = watch::channel(false);
         let inside = Inside::default();
@@ -272,7 +311,7 @@ impl Scenario {
     }
 
     /// Ends all faults and waits until everything is in the table.
-    async fn finish(&mut self) -> usize {
+    pub(crate) async fn finish(&mut self) -> usize {
         self.world.note("calm");
         self.world.calm();
         (0..self.broker.partitions()).for_each(|partition| self.broker.settle(partition));
@@ -309,17 +348,23 @@ impl Scenario {
 }
 
 /// The connector, with intervals by chance.
-fn plan(world: &World, store: &SimulatedStore) -> ConnectorPlan {
-    let interval = world.between(1, 6);
+fn plan(
+    world: &World,
+    store: &SimulatedStore,
+    format: Format,
+    interval: Duration,
+) -> ConnectorPlan {
+    let interval = interval.as_secs();
     let text = format!(
         "version: 1\n\
          name: orders\n\
          source:\n  kafka:\n    bootstrap_servers: simulated:9092\n    topics: [orders]\n\
          schema:\n  columns:\n    - {{name: id, type: long}}\n\
-         table:\n  parquet:\n    location: {TABLE}\n\
+         table:\n  {}:\n    location: {TABLE}\n\
          on_bad_record: dead_letter\n\
          dead_letters:\n  location: {DEAD_LETTERS}\n\
          write:\n  commit_interval: {interval}s\n  idle_commit_interval: {}s\n  revoke_timeout: {}s\n",
+        format.name(),
         interval * 3,
         world.between(1, 10),
     );
@@ -327,7 +372,7 @@ fn plan(world: &World, store: &SimulatedStore) -> ConnectorPlan {
     let file = folder.path().join("orders.yaml");
     std::fs::write(&file, text).unwrap();
     let registry = Registry {
-        sinks: vec![Arc::new(Sinks(store.clone()))],
+        sinks: vec![Arc::new(Sinks(store.clone(), format))],
         decoders: vec![Arc::new(JsonFactory)],
     };
     let plans = config::load(&[file], &registry).unwrap_or_else(|errors| panic!("{errors}"));

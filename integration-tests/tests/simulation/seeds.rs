@@ -3,30 +3,43 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::run;
+use crate::{Format, run};
 
-/// Seeds that CI runs.
+/// Seeds that CI runs. The Delta kernel makes a seed ten times as long.
 const SEEDS: u64 = 500;
+const DELTA_SEEDS: u64 = 50;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |value| value.parse().unwrap())
 }
 
 /// `ALLUVIUM_SIM_SEEDS` seeds from `ALLUVIUM_SIM_FIRST` on.
-#[test]
 #[allow(clippy::disallowed_methods, reason = "how long a simulation takes is real time")]
-fn no_seed_loses_doubles_or_hangs() {
-    let (first, seeds) = (number("ALLUVIUM_SIM_FIRST", 0), number("ALLUVIUM_SIM_SEEDS", SEEDS));
+fn check(format: Format, seeds: u64) {
+    let (first, seeds) = (number("ALLUVIUM_SIM_FIRST", 0), number("ALLUVIUM_SIM_SEEDS", seeds));
     let started = Instant::now();
     let mut records = 0;
     for seed in first..first + seeds {
-        let outcome = run(seed);
+        let outcome = run(seed, format);
         assert!(outcome.violation.is_none(), "{outcome}");
         records += outcome.records;
     }
     let took = started.elapsed().as_secs_f64();
-    println!("{seeds} seeds, {records} records, {:.1} seeds a second", seeds as f64 / took);
+    println!(
+        "{format:?}: {seeds} seeds, {records} records, {:.1} seeds a second",
+        seeds as f64 / took
+    );
     assert!(records as u64 > seeds * 100, "hardly anything was produced: {records} records");
+}
+
+#[test]
+fn no_seed_loses_doubles_or_hangs() {
+    check(Format::Parquet, SEEDS);
+}
+
+#[test]
+fn no_seed_loses_doubles_or_hangs_with_delta() {
+    check(Format::Delta, DELTA_SEEDS);
 }
 
 /// Seeds that found something, by what they found. They say so as long as the scenario draws as it did.
@@ -41,7 +54,7 @@ const FOUND: &[(u64, &str)] = &[
 #[test]
 fn what_was_found_stays_mended() {
     for (seed, found) in FOUND {
-        let outcome = run(*seed);
+        let outcome = run(*seed, Format::Parquet);
         assert!(outcome.violation.is_none(), "{found}:\n{outcome}");
     }
 }
@@ -49,7 +62,8 @@ fn what_was_found_stays_mended() {
 #[test]
 fn a_seed_takes_the_same_steps_again() {
     for seed in 0..20 {
-        let (once, again) = (run(seed), run(seed));
+        let format = if seed < 15 { Format::Parquet } else { Format::Delta };
+        let (once, again) = (run(seed, format), run(seed, format));
         assert_eq!(once.trace, again.trace);
         assert_eq!(once.trace[0], format!("seed {seed}"));
     }
@@ -95,7 +109,7 @@ fn each_planted_mistake_is_found() {
 fn find(mistake: &str) {
     fail::cfg(mistake, "return").unwrap();
     for seed in 0..FOUND_WITHIN {
-        if let Some(violation) = run(seed).violation {
+        if let Some(violation) = run(seed, Format::Parquet).violation {
             println!("\nfound by seed {seed}: {violation}");
             return;
         }

@@ -12,10 +12,13 @@
 //! A request that was sent is carried out whether or not its sender still lives.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{BoxStream, once};
 use object_store::memory::InMemory;
@@ -25,6 +28,7 @@ use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
     Result,
 };
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
@@ -41,12 +45,30 @@ pub(crate) struct SimulatedStore {
     world: World,
     judge: Judge,
     away_until: Arc<Mutex<Option<Instant>>>,
+    /// Conditional writes that came too late.
+    refused: Arc<AtomicUsize>,
+    /// The simulation's own.
+    runtime: Handle,
+    thread: ThreadId,
 }
 
 impl SimulatedStore {
     pub(crate) fn new(world: &World, judge: &Judge) -> Self {
         let (world, judge) = (world.clone(), judge.clone());
-        Self { inner: Arc::default(), world, judge, away_until: Arc::default() }
+        Self {
+            inner: Arc::default(),
+            world,
+            judge,
+            away_until: Arc::default(),
+            refused: Arc::default(),
+            runtime: Handle::current(),
+            thread: std::thread::current().id(),
+        }
+    }
+
+    /// Conditional writes that came too late, so far.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
     }
 
     pub(crate) fn go_away(&self, span: Duration) {
@@ -54,6 +76,8 @@ impl SimulatedStore {
     }
 
     fn is_away(&self) -> bool {
+        // The time is the simulation's, also on a thread beside it.
+        let _within = self.runtime.enter();
         self.away_until.lock().unwrap().is_some_and(|until| Instant::now() < until)
     }
 
@@ -63,6 +87,9 @@ impl SimulatedStore {
         changed: Option<Path>,
         request: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        if std::thread::current().id() != self.thread {
+            return self.request_beside(changed, request).await;
+        }
         let travel = || Duration::from_millis(self.world.between(1, 40));
         let (mut there, back) = (travel(), travel());
         if self.is_away() {
@@ -79,17 +106,12 @@ impl SimulatedStore {
             there = DEADLINE + Duration::from_secs(self.world.between(0, 30));
         }
         let (sender, answer) = oneshot::channel();
-        let (inner, judge) = (self.inner.clone(), self.judge.clone());
+        let (inner, judge, runtime) =
+            (self.inner.clone(), self.judge.clone(), self.runtime.clone());
         tokio::spawn(async move {
             sleep(there).await;
             let answer = request.await;
-            if let (Some(path), Ok(_)) = (&changed, &answer) {
-                let content = match inner.get(path).await {
-                    Ok(found) => found.bytes().await.ok(),
-                    Err(_) => None,
-                };
-                judge.changed(path, content);
-            }
+            look(&runtime, &inner, &judge, changed.as_ref().filter(|_| answer.is_ok())).await;
             sleep(back).await;
             // The sender may be dead.
             drop(sender.send(answer));
@@ -100,6 +122,56 @@ impl SimulatedStore {
             Err(_) => Err(broken("the request has ended")),
         }
     }
+}
+
+impl SimulatedStore {
+    /// A request of the Delta kernel, on a thread beside the simulation, which stands still meanwhile: it takes no time,
+    /// and fails like any other.
+    async fn request_beside<T: Send + 'static>(
+        &self,
+        changed: Option<Path>,
+        request: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        if self.is_away() || self.world.fault(10) {
+            return Err(broken("the request was lost"));
+        }
+        let lost = self.world.fault(15);
+        let (inner, judge, runtime) =
+            (self.inner.clone(), self.judge.clone(), self.runtime.clone());
+        if self.world.fault(5) {
+            let there = Duration::from_secs(self.world.between(0, 50));
+            self.runtime.spawn(async move {
+                sleep(there).await;
+                let arrived = request.await.is_ok();
+                look(&runtime, &inner, &judge, changed.as_ref().filter(|_| arrived)).await;
+            });
+            return Err(broken("no answer in time"));
+        }
+        let answer = request.await?;
+        look(&runtime, &inner, &judge, changed.as_ref()).await;
+        match lost {
+            true => Err(broken("the answer was lost")),
+            false => Ok(answer),
+        }
+    }
+
+    /// What somebody else writes, without any trouble. False if the object is there.
+    pub(crate) async fn create(&self, path: &Path, content: Bytes) -> bool {
+        let created = self.inner.put_opts(path, content.into(), PutMode::Create.into()).await;
+        look(&self.runtime, &self.inner, &self.judge, Some(path).filter(|_| created.is_ok())).await;
+        created.is_ok()
+    }
+}
+
+/// Shows the judge an object.
+async fn look(runtime: &Handle, store: &InMemory, judge: &Judge, path: Option<&Path>) {
+    let Some(path) = path else { return };
+    let content = match store.get(path).await {
+        Ok(found) => found.bytes().await.ok(),
+        Err(_) => None,
+    };
+    let _within = runtime.enter();
+    judge.changed(path, content);
 }
 
 fn broken(what: &str) -> Error {
@@ -117,7 +189,11 @@ impl ObjectStore for SimulatedStore {
         let conditional = options.mode != PutMode::Overwrite;
         let (inner, to) = (self.inner.clone(), path.clone());
         let put = async move { inner.put_opts(&to, payload, options).await };
-        let done = self.request(Some(path.clone()), put).await?;
+        let done = self.request(Some(path.clone()), put).await;
+        if let Err(Error::Precondition { .. } | Error::AlreadyExists { .. }) = done {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        let done = done?;
         match conditional && self.world.fault(5) {
             true => Err(Error::Precondition {
                 path: path.to_string(),
