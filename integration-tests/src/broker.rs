@@ -315,7 +315,7 @@ group.consumer.session.timeout.ms=6000
 log.cleaner.backoff.ms=100
 "#;
 
-const LOGGING: &str = r#"Configuration:
+pub(crate) const LOGGING: &str = r#"Configuration:
   Appenders: {File: {name: F, fileName: "@log", PatternLayout: {pattern: "%d %p %c{1} %m%n"}}}
   Loggers: {Root: {level: INFO, AppenderRef: [{ref: F}]}}
 "#;

@@ -27,6 +27,7 @@ pub mod broker;
 pub mod case;
 pub mod ceph;
 pub mod client;
+pub mod cluster;
 pub mod connector;
 pub mod datasets;
 pub mod document;

@@ -138,9 +138,18 @@ impl Feed {
     where
         R: IntoIterator<Item = Record> + Send + 'static,
     {
+        Feed::start_at(&broker().bootstrap, topic, records_per_second, records)
+    }
+
+    /// The same at other brokers.
+    pub fn start_at<R>(bootstrap: &str, topic: &str, records_per_second: u32, records: R) -> Feed
+    where
+        R: IntoIterator<Item = Record> + Send + 'static,
+    {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&sent));
-        let mut sending = Sending::begin(topic, &[("linger.ms", "5")]);
+        let properties = [("linger.ms", "5"), ("bootstrap.servers", bootstrap)];
+        let mut sending = Sending::begin(topic, &properties);
         let thread = std::thread::spawn(move || {
             let start = now();
             let mut next_at = start;
@@ -206,7 +215,9 @@ impl ProducerContext for Deliveries {
 impl Sending {
     fn begin(topic: &str, properties: &[(&str, &str)]) -> Sending {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &broker().bootstrap);
+        if !properties.iter().any(|(key, _)| *key == "bootstrap.servers") {
+            config.set("bootstrap.servers", &broker().bootstrap);
+        }
         // A record that is sent again must not get a second offset.
         config
             .set("enable.idempotence", "true")

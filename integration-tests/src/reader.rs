@@ -63,7 +63,10 @@ fn source(location: &Location) -> String {
 fn is_parquet(location: &Location) -> bool {
     match location {
         Location::Local(folder) => folder.join(PARQUET_TABLE).try_exists().unwrap(),
-        Location::S3 { uri, .. } => files(location, &format!("{uri}/{PARQUET_TABLE}")) > 0,
+        // A pattern: DuckDB takes a name without one for a file that is there, and does not look.
+        Location::S3 { uri, .. } => {
+            files(location, &format!("{uri}/{}", PARQUET_TABLE.replace(".json", "*.json"))) > 0
+        }
         Location::Azure { .. } | Location::Gcs { .. } => location.out_of_reach(),
     }
 }

@@ -15,7 +15,7 @@ pub struct Service {
     /// Its files. Deleted when it ends because we do; left when it ends by itself.
     pub folder: PathBuf,
     child: Mutex<Child>,
-    _lifeline: ChildStdin,
+    lifeline: Option<ChildStdin>,
 }
 
 impl Service {
@@ -40,7 +40,7 @@ impl Service {
             .spawn()
             .expect("tied.sh is executable, and bash is there");
         let lifeline = child.stdin.take().expect("standard input is piped");
-        Service { folder, child: Mutex::new(child), _lifeline: lifeline }
+        Service { folder, child: Mutex::new(child), lifeline: Some(lifeline) }
     }
 
     /// Fails the test if the server has ended.
@@ -60,6 +60,15 @@ impl Service {
                 fs::copy(&path, to.join(format!("{name}-{file}"))).unwrap();
             }
         }
+    }
+}
+
+impl Drop for Service {
+    /// Waits until it is gone, so that another one can have its port and its files.
+    fn drop(&mut self) {
+        self.lifeline = None;
+        // It may have ended by itself.
+        _ = self.child.lock().unwrap().wait();
     }
 }
 

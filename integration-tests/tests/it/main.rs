@@ -10,6 +10,7 @@
 mod accounted;
 mod altered;
 mod back;
+mod brokers;
 mod contract;
 mod crash_points;
 mod dead_letters;
