@@ -37,6 +37,7 @@ pub mod gcs_stub;
 pub mod golden;
 pub mod group;
 pub mod location;
+pub mod maintainer;
 pub mod object_store;
 pub mod paths;
 pub mod producer;

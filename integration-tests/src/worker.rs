@@ -117,13 +117,19 @@ impl Worker {
 
     /// Waits until it has ended by itself. Fails the test when `limit` is over, or when it panicked.
     #[track_caller]
-    pub fn wait(mut self, limit: Duration) -> Ended {
+    pub fn wait(self, limit: Duration) -> Ended {
+        let ended = self.wait_also_for_a_panic(limit);
+        assert!(!ended.stderr.contains("panicked at"), "it panicked:\n{}", tail(&ended.stderr));
+        ended
+    }
+
+    /// The same where a panic is what is tested.
+    #[track_caller]
+    pub fn wait_also_for_a_panic(mut self, limit: Duration) -> Ended {
         let Some(status) = within(limit, || self.child.try_wait().unwrap()) else {
             panic!("it still runs after {limit:?}, which wrote\n{}", tail(&read(&self.stderr)));
         };
-        let ended = Ended { status, stdout: read(&self.stdout), stderr: read(&self.stderr) };
-        assert!(!ended.stderr.contains("panicked at"), "it panicked:\n{}", tail(&ended.stderr));
-        ended
+        Ended { status, stdout: read(&self.stdout), stderr: read(&self.stderr) }
     }
 
     /// Kills it, now, and waits until it is gone.
@@ -169,9 +175,18 @@ impl Worker {
 
     /// Its memory, in bytes.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:").expect("it runs")
+    }
+
+    /// The most memory that it has had so far, in bytes. `None` if it has ended.
+    pub fn peak_resident_bytes(&self) -> Option<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, key: &str) -> Option<u64> {
         let status = read(&self.proc("status"));
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it runs");
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
     }
 
     /// The CPU time that it has used, of all its threads.

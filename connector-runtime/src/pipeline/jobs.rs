@@ -35,6 +35,8 @@ pub(super) enum Done {
         lane: Box<Lane>,
         /// One for each batch, in order.
         results: Result<Vec<BatchResult>>,
+        /// Those for which the round had no room.
+        left: Vec<SourceBatch>,
     },
     /// The round's files are finished.
     Sealed {
@@ -192,8 +194,17 @@ impl Jobs {
     /// Decodes and writes batches.
     pub(super) fn process(&mut self, mut lane: Box<Lane>, batches: Vec<NextBatch>) {
         self.start(blocking(move || {
-            let results = batches.iter().map(|batch| process_one(&mut lane, batch)).collect();
-            Done::Processed { lane, results }
+            let mut batches = batches.into_iter();
+            let mut results = Vec::new();
+            // One at least, so that a full lane cannot stand still.
+            for batch in batches.by_ref() {
+                results.push(process_one(&mut lane, &batch));
+                if lane.is_full() {
+                    break;
+                }
+            }
+            let left = batches.map(|next| next.batch).collect();
+            Done::Processed { lane, results: results.into_iter().collect(), left }
         }));
     }
 

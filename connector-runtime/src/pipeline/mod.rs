@@ -327,7 +327,7 @@ impl Pipeline {
             self.seal_due = (now.since(since) >= interval).then_some(SealReason::Interval);
         }
         let Some(mut lane) = self.lane.take() else { return Ok(()) };
-        if self.seal_due.is_none() && lane.bytes() >= plan.write.file_size_bytes {
+        if self.seal_due.is_none() && lane.is_full() {
             self.seal_due = Some(SealReason::Bytes);
         }
         match self.seal_due {
@@ -442,9 +442,12 @@ impl Pipeline {
 
     fn on_done(&mut self, done: Done) -> Result<()> {
         match done {
-            Done::Processed { lane, results } => {
+            Done::Processed { lane, results, left } => {
                 let current = self.take_back(lane);
                 let results = results?;
+                for batch in left.into_iter().rev() {
+                    self.queue.push_front(batch);
+                }
                 if current { self.collect(results) } else { Ok(()) }
             }
             Done::Sealed { lane, sealed } => {

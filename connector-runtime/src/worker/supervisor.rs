@@ -10,11 +10,18 @@
 //! | the same, in a worker of several connectors, which goes on | start again after a pause | the same |
 //!
 //! With `--until-end` nothing but a refresh is tried again: whoever waits for the end wants to know.
+//!
+//! A panic is a bug of ours, and an error that is tried again after a pause, up to 5 times in a row: what is
+//! committed is in the table, and a start reads on from there. The other connectors of the worker do not
+//! notice.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use connector_api::clock::Moment;
-use connector_api::{Error, Retry};
+use connector_api::{Error, Fault, Retry};
+use futures::FutureExt;
 
 use super::{Ended, Running, connector};
 use crate::config::OnBadRecord;
@@ -26,6 +33,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const STEADY: Duration = Duration::from_secs(300);
 /// Refreshes in a row before the error counts as final.
 const REFRESHES_MAX: u32 = 10;
+
+/// Bugs of ours in a row before the error counts as final.
+const BUGS_MAX: u32 = 5;
 
 /// What to do with a connector that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +53,9 @@ fn judge(error: &Error, tries_on: bool, until_end: bool, failures: u32) -> Verdi
         Retry::AfterRefresh if failures < REFRESHES_MAX => Verdict::Restart(Duration::ZERO),
         Retry::AfterRefresh => Verdict::Stop,
         Retry::AfterBackoff if until_end || !tries_on => Verdict::Stop,
+        Retry::AfterBackoff if error.fault() == Fault::Internal && failures >= BUGS_MAX => {
+            Verdict::Stop
+        }
         Retry::AfterBackoff => {
             Verdict::Restart((PAUSE_FIRST * 2u32.pow(failures.min(6))).min(PAUSE_MAX))
         }
@@ -55,11 +68,11 @@ pub async fn supervise(running: Running) -> Ended {
     let connector = running.plan.name.clone();
     loop {
         let started: Moment = running.outside.clock.now();
-        let error = match connector::run(running.clone()).await {
-            Ok(()) => {
-                return ended(&running, None);
-            }
-            Err(error) => error,
+        let run = AssertUnwindSafe(connector::run(running.clone())).catch_unwind();
+        let error = match run.await {
+            Ok(Ok(())) => return ended(&running, None),
+            Ok(Err(error)) => error,
+            Err(panic) => panicked(&running, panic.as_ref()),
         };
         if running.outside.clock.now().since(started) >= STEADY {
             failures = 0;
@@ -89,6 +102,16 @@ pub async fn supervise(running: Running) -> Ended {
             }
         }
     }
+}
+
+fn panicked(running: &Running, panic: &(dyn Any + Send)) -> Error {
+    let said = panic.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let said = said.unwrap_or("no message");
+    let connector = &running.plan.name;
+    tracing::error!(%connector, said, "the connector panicked, which is a bug: please report it");
+    Error::internal(format!("connector `{connector}` panicked, which is a bug: {said}"))
+        .with_retry(Retry::AfterBackoff)
 }
 
 fn ended(running: &Running, error: Option<Error>) -> Ended {
@@ -124,6 +147,9 @@ mod tests {
         check(outage(), false, false, Verdict::Stop);
         check(outage(), true, true, Verdict::Stop);
         check(Error::user("no such topic"), true, false, Verdict::Stop);
+        let panic = || Error::internal("panicked").with_retry(Retry::AfterBackoff);
+        check(panic(), true, false, Verdict::Restart(PAUSE_FIRST));
+        assert_eq!(judge(&panic(), true, false, BUGS_MAX), Verdict::Stop);
         check(Error::internal("a bug"), true, false, Verdict::Stop);
         check(Error::decision("a gap"), true, false, Verdict::Stop);
         let altered = Error::external("altered").with_retry(Retry::AfterRefresh);

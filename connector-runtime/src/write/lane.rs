@@ -18,7 +18,7 @@ use super::assemble::assemble;
 use super::dead_letters::{self, DeadLetter, Stage};
 use super::naming::FileNames;
 use super::partitioning::{Part, split, too_long};
-use super::rolling::{roll_for_room, should_roll};
+use super::rolling::{ROUND_FILES_MAX, roll_for_room, should_roll};
 
 /// What a lane writes, and how.
 #[derive(Debug)]
@@ -157,8 +157,15 @@ impl Lane {
         Ok(Processed { accounting, rejected })
     }
 
+    /// True if the round should end: by its bytes, or by the number of its files, each of which takes some
+    /// memory however small it is.
+    pub fn is_full(&self) -> bool {
+        let files = self.open.len() + self.finished.len();
+        files >= ROUND_FILES_MAX || self.bytes() >= self.settings.file_bytes_target
+    }
+
     /// Bytes of the round: encoded in files, and of its dead letters as they are in memory.
-    pub fn bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         let files = self.open.values().chain(&self.finished);
         let files: u64 = files.map(|file| file.status().encoded_bytes).sum();
         let dead_letters =

@@ -14,6 +14,9 @@ pub enum RollReason {
 /// Files of one table that may be open at once: a table partition each.
 pub const OPEN_FILES_MAX: usize = 64;
 
+/// Files of a round at which it ends.
+pub const ROUND_FILES_MAX: usize = 2000;
+
 /// Decides whether a file is closed now.
 ///
 /// | encoded bytes | answer |

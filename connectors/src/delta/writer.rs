@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -209,8 +209,16 @@ impl DeltaWriter {
             build_add_file_metadata(DataFileMetadata::new(meta, statistics), &writing.context)
                 .and_then(EngineDataArrowExt::try_into_record_batch)
                 .map_err(|e| kernel_error("the `add` action of a file", e))?;
-        Ok(Finished { content, add })
+        Ok(Finished { content, add: shrunk(add)? })
     }
+}
+
+/// The same without the room that its builders left: a round may hold thousands of small files.
+fn shrunk(add: RecordBatch) -> Result<RecordBatch> {
+    let (schema, mut columns, _) = add.into_parts();
+    columns.iter_mut().for_each(Array::shrink_to_fit);
+    RecordBatch::try_new(schema, columns)
+        .map_err(|e| Error::internal("the `add` action of a file").with_source(e))
 }
 
 /// The `add` action of a file, as the kernel takes it.

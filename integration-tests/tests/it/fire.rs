@@ -8,7 +8,7 @@
 //! partitions), 20, 21 (a blocked store, an ambiguous commit), 22 (a zombie).
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use integration_tests::case;
@@ -161,11 +161,11 @@ impl<'a> Fire<'a> {
         eprintln!("{} rows and {} dead letters, exact", good.records.len(), bad.records.len());
     }
 
-    fn start(&self, file: &PathBuf) -> Worker {
+    fn start(&self, file: &Path) -> Worker {
         run(self.case, file).env("FAILPOINTS", FAULTS).start()
     }
 
-    fn round(&mut self, random: &mut Random, workers: &mut [Worker], file: &PathBuf) {
+    fn round(&mut self, random: &mut Random, workers: &mut [Worker], file: &Path) {
         let mut span = |low: u64, high: u64| Duration::from_millis(random.between(low, high));
         let (network, broker) = (span(200, 3_000), span(500, 4_000));
         let victim = &mut workers[random.between(0, WORKERS) as usize];

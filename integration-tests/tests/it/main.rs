@@ -22,14 +22,17 @@ mod idle;
 mod inference;
 mod journey;
 mod kill_nine;
+mod maintained;
 mod offsets;
 mod parquet;
 mod preview;
 mod quickstart;
 mod readers;
+mod scenarios;
 mod starts;
 mod stops;
 mod stores;
+mod supervised;
 mod tls;
 mod two_workers;
 

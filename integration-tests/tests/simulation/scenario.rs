@@ -1,7 +1,8 @@
 //! One run: what is produced, and what happens to workers, brokers and store meanwhile.
 
-use std::sync::Arc;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use connector_api::Fault;
@@ -46,11 +47,31 @@ impl Format {
     }
 }
 
+thread_local! {
+    /// What the last panic on this thread said: the engine itself goes on after one.
+    static PANICKED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+fn note_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICKED.set(Some(panic.to_string()));
+            others(panic);
+        }));
+    });
+}
+
 /// Runs one simulation to its end.
 pub(crate) fn run(seed: u64, format: Format) -> Outcome {
+    note_panics();
     in_virtual_time(async {
         let world = World::new(seed);
         let records = Scenario::new(&world, format).play().await;
+        if let Some(said) = PANICKED.take() {
+            world.violate(said);
+        }
         let shared = world.lock();
         Outcome { trace: shared.trace.clone(), records, violation: shared.violation.clone() }
     })
@@ -193,7 +214,10 @@ impl Scenario {
             }
             82..86 if self.workers.len() < 4 => self.start(),
             86..90 => {
-                let span = Duration::from_millis(world.between(100, 60_000));
+                let span = world.between(100, 60_000);
+                // Now and then for ten minutes.
+                let span =
+                    Duration::from_millis(if span.is_multiple_of(20) { span * 10 } else { span });
                 world.note(format_args!("the store is away for {span:?}"));
                 self.store.go_away(span);
             }
