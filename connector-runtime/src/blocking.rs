@@ -13,6 +13,10 @@ pub(crate) async fn blocking<T: Send + 'static>(
     if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
         return Ok(work());
     }
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| Error::internal("work on a thread of its own did not end").with_source(e))
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done),
+        // As if it had been here: whoever supervises the connector sees to it.
+        Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+        Err(e) => Err(Error::internal("work on a thread of its own did not end").with_source(e)),
+    }
 }

@@ -23,6 +23,7 @@ pub mod cli;
 pub mod commands;
 pub mod commit;
 pub mod config;
+mod jitter;
 pub mod observe;
 pub mod pipeline;
 pub mod query;

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::azurite::azurite;
 use crate::broker::broker;
@@ -11,13 +12,27 @@ use crate::location::Location;
 use crate::object_store::object_store;
 use crate::paths;
 
-/// Begins a test's case, named after the function that it stands in.
+/// Begins a test's case, named after the function that it stands in. `case!(alone)` waits until no other
+/// test runs, and lets none begin: for a test that measures how long something takes.
 #[macro_export]
 macro_rules! case {
     () => {{
         fn here() {}
         $crate::case::Case::new(std::any::type_name_of_val(&here))
     }};
+    (alone) => {{
+        fn here() {}
+        $crate::case::Case::alone(std::any::type_name_of_val(&here))
+    }};
+}
+
+static TURNS: RwLock<()> = RwLock::new(());
+
+/// Kept for as long as the test runs.
+#[derive(Debug)]
+enum Turn {
+    Shared { _turn: RwLockReadGuard<'static, ()> },
+    Alone { _turn: RwLockWriteGuard<'static, ()> },
 }
 
 /// One test's folder and topics. Gone when the test passes; when it fails the folder stays, with the
@@ -29,11 +44,23 @@ pub struct Case {
     pub folder: PathBuf,
     topics: RefCell<Vec<String>>,
     started: Cell<u32>,
+    _turn: Turn,
 }
 
 impl Case {
     /// See [`case!`]. The path of a function within a test looks like `it::journey::a_sentence::here`.
     pub fn new(path: &str) -> Case {
+        let turn = TURNS.read().unwrap_or_else(PoisonError::into_inner);
+        Case::with(path, Turn::Shared { _turn: turn })
+    }
+
+    /// See [`case!`].
+    pub fn alone(path: &str) -> Case {
+        let turn = TURNS.write().unwrap_or_else(PoisonError::into_inner);
+        Case::with(path, Turn::Alone { _turn: turn })
+    }
+
+    fn with(path: &str, turn: Turn) -> Case {
         let parts: Vec<&str> =
             path.split("::").filter(|part| !matches!(*part, "here" | "{{closure}}")).collect();
         let folder = paths::scratch().join("logs").join(parts[1..].join("."));
@@ -46,6 +73,7 @@ impl Case {
             folder: folder.canonicalize().unwrap(),
             topics: RefCell::default(),
             started: Cell::default(),
+            _turn: turn,
         }
     }
 

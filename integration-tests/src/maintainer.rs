@@ -34,6 +34,7 @@ impl Maintainer {
         writeln!(self.requests).unwrap();
         let mut answer = String::new();
         self.answers.read_line(&mut answer).unwrap();
+        assert!(!answer.is_empty(), "whoever maintains the table has ended");
         answer.trim().to_owned()
     }
 }

@@ -13,6 +13,9 @@ use crate::wait::let_pass;
 /// How often a connection looks whether the fault is another one.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// A side that takes nothing for this long is gone.
+const WRITE_LIMIT: Duration = Duration::from_secs(60);
+
 /// What becomes of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -117,6 +120,7 @@ impl Shared {
         for socket in [&client, &server] {
             socket.set_nodelay(true).unwrap();
             socket.set_read_timeout(Some(LOOK)).unwrap();
+            socket.set_write_timeout(Some(WRITE_LIMIT)).unwrap();
         }
         let (to_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
         let (requests, answers) = (self.clone(), self.clone());
@@ -191,7 +195,7 @@ mod tests {
 
     fn connect(proxy: &Proxy) -> TcpStream {
         let socket = TcpStream::connect(&proxy.endpoint).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         socket
     }
 
@@ -207,7 +211,9 @@ mod tests {
         assert!(started.elapsed() >= Duration::from_millis(100));
 
         proxy.set(Fault::HalfOpen);
+        socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         assert!(ask(&mut socket).is_err(), "silence");
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         proxy.set(Fault::None);
         assert_eq!(socket.read(&mut [0; 64]).unwrap(), 5, "the connection has lasted");
 

@@ -46,10 +46,11 @@ use connector_api::{Error, check_invariant};
 
 use super::settle::{Settle, TableRole, settle};
 use crate::is_planted;
+use crate::jitter::jittered;
 
 /// How often a commit or a look-up is tried before the round gives up.
 const ATTEMPTS_MAX: u32 = 6;
-/// The pause before the second attempt; it doubles with each one.
+/// The pause before the second attempt; it doubles with each one, and is [jittered].
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 
 /// Why a round is sealed.
@@ -436,6 +437,7 @@ fn wait(
         return over(Settle::Stop(error));
     }
     let pause = BACKOFF_FIRST * 2u32.pow(attempt - 1);
+    let pause = jittered(pause, (&commits.anchor.token().0, attempt));
     let state = State::Waiting { commits, attempt: attempt + 1, then };
     (state, Some(Action::WakeAt(now + pause)))
 }

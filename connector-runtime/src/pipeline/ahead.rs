@@ -202,8 +202,7 @@ impl Pipeline {
         let now = self.now();
         self.fences.retain(|at| now.since(*at) < FENCES_WITHIN);
         self.fences.push(now);
-        let lasting = self.fences.first().is_some_and(|first| now.since(*first) >= FENCES_FOR);
-        if self.fences.len() < FENCES_MAX || !lasting {
+        if !is_rival(&self.fences) {
             return Ok(());
         }
         let plan = &self.settings.plan;
@@ -225,5 +224,28 @@ impl Pipeline {
         if let Some(maintenance) = maintenance {
             self.jobs.maintain(self.settings.plan.name.clone(), maintenance, version);
         }
+    }
+}
+
+/// True if the table was ahead too often, and for too long, for a worker that was frozen and does not know
+/// yet what it has lost.
+fn is_rival(fences: &[Moment]) -> bool {
+    let (Some(first), Some(last)) = (fences.first(), fences.last()) else { return false };
+    fences.len() >= FENCES_MAX && last.since(*first) >= FENCES_FOR
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_ahead_a_few_times_at_once_is_no_rival() {
+        let at = |seconds: &[u64]| -> Vec<Moment> {
+            seconds.iter().map(|second| Moment(Duration::from_secs(*second))).collect()
+        };
+        assert!(!is_rival(&at(&[])));
+        assert!(!is_rival(&at(&[1, 2, 3, 4, 5])), "one that was frozen, until its next heartbeat");
+        assert!(!is_rival(&at(&[1, 40])), "two that were frozen");
+        assert!(is_rival(&at(&[1, 15, 31])));
     }
 }

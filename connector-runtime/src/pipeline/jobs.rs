@@ -1,8 +1,8 @@
 //! Work that the pipeline starts and goes on without: CPU work on blocking threads, I/O beside itself.
 //!
 //! The lane and the tables travel with the job that uses them, so two jobs can never use one at
-//! the same time. All jobs belong to the pipeline's own task: who drops it, or stops polling it, has
-//! stopped the connector as a whole.
+//! the same time. All jobs belong to the pipeline's own task, so that on a runtime of one thread, as a
+//! simulation has it, who drops or does not poll the connector has stopped all of it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use connector_api::outcome::{CommitError, CommitOutcome, TokenLookup};
 use connector_api::sink::OpenTable;
 use connector_api::sink::TableMaintenance;
 use connector_api::staged::{Accounting, StagedCommit, StagedFile};
-use futures::future::{BoxFuture, FutureExt};
+use futures::future::{BoxFuture, FutureExt, ready};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::in_place::check_late;
@@ -166,6 +166,12 @@ impl Jobs {
                 else => return std::future::pending().await,
             }
         }
+    }
+
+    /// Goes on with all that was started, to its end. What comes of it changes nothing any more.
+    pub(super) async fn finish(&mut self) {
+        let (running, upkeep) = (self.running.by_ref(), self.upkeep.by_ref());
+        futures::future::join(running.for_each(|_| ready(())), upkeep.for_each(ready)).await;
     }
 
     fn start(&mut self, job: impl Future<Output = Result<Done>> + Send + 'static) {

@@ -57,6 +57,8 @@ use crate::write::{Lane, LaneSettings};
 const BATCHES_PER_JOB: usize = 16;
 /// How long the first records wait for others before a schema is inferred from them.
 const SAMPLE_AGE: Duration = Duration::from_secs(2);
+/// How long jobs may go on when the pipeline has ended.
+const JOBS_END: Duration = Duration::from_secs(10);
 /// The longest time between two looks at what is due.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -195,9 +197,12 @@ impl Pipeline {
         // The source may wait for one of these answers in a callback: nobody will give it any more.
         self.assigning = None;
         self.revoking = None;
-        self.source.close().await;
+        let Self { source, mut jobs, witness, .. } = self;
+        // What was sent goes on meanwhile, and the upkeep of tables, but not for long.
+        let going_on = tokio::time::timeout(JOBS_END, jobs.finish());
+        drop(futures::future::join(source.close(), going_on).await);
+        drop(jobs);
         // Closing a client waits.
-        let witness = self.witness;
         drop(blocking(move || drop(witness)).await);
         outcome
     }

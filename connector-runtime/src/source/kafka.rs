@@ -389,20 +389,20 @@ impl Poller {
             // Each of the two would throw the other one out again.
             RDKafkaErrorCode::FencedInstanceId => {
                 let error = Error::user(format!(
-                    "another worker is in the group under the same `group.instance.id`: {error}; give each worker an id of                      its own, as by `group.instance.id: ${{env:HOSTNAME}}`, or leave the key out"
+                    "another worker is in the group under the same `group.instance.id`: {error}; give each worker an id of its own, as by `group.instance.id: ${{env:HOSTNAME}}`, or leave the key out"
                 ));
                 context.send(SourceEvent::Failed(error));
             }
             // Only with the broker-side protocol: the classic one lets the new member in.
             RDKafkaErrorCode::UnreleasedInstanceId => {
                 let error = Error::external(format!(
-                    "the group still has a member of this `group.instance.id`: {error}; if it was killed, it is in the group                      until the brokers miss it (their `group.consumer.session.timeout.ms`)"
+                    "the group still has a member of this `group.instance.id`: {error}; if it was killed, it is in the group until the brokers miss it (their `group.consumer.session.timeout.ms`)"
                 ));
                 context.send(SourceEvent::Failed(error));
             }
             RDKafkaErrorCode::InvalidSessionTimeout => {
                 let error = Error::user(format!(
-                    "the brokers refuse the session time-out: {error}; set `session.timeout.ms` under `source.kafka.properties`                      to what their `group.min.session.timeout.ms` and `group.max.session.timeout.ms` allow"
+                    "the brokers refuse the session time-out: {error}; set `session.timeout.ms` under `source.kafka.properties` to what their `group.min.session.timeout.ms` and `group.max.session.timeout.ms` allow"
                 ));
                 context.send(SourceEvent::Failed(error));
             }

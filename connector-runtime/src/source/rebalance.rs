@@ -33,6 +33,9 @@ use crate::config::{KafkaPlan, OnLoss, StartAt};
 
 /// How long one question to the brokers may take.
 pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long and how often a question is asked that a broker may be too dead to answer.
+const ASK_SHORT: Duration = Duration::from_secs(1);
+const ASKS_SHORT: u32 = 4;
 /// How often the group's coordinator is asked while it is not ready, and the pause between.
 const ASKS_MAX: u32 = 40;
 const ASK_PAUSE: Duration = Duration::from_millis(500);
@@ -248,7 +251,8 @@ pub(super) fn describe(
                 .with_source(e)
         };
         let (start, end) =
-            consumer.fetch_watermarks(topic, *partition, ASK_TIMEOUT).map_err(failed)?;
+            ask_again(|timeout| consumer.fetch_watermarks(topic, *partition, timeout))
+                .map_err(failed)?;
         let at_timestamp = match plan.start_at {
             StartAt::Timestamp { ms } => {
                 at_timestamp(consumer, topic, *partition, ms).map_err(failed)?
@@ -285,6 +289,18 @@ pub(super) fn describe(
         });
     }
     Ok(described)
+}
+
+/// Asks with short patience first: a question that was sent to a leader which has just died gets no answer,
+/// and the next one goes to the new leader.
+fn ask_again<T>(ask: impl Fn(Duration) -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    for _ in 0..ASKS_SHORT {
+        match ask(ASK_SHORT) {
+            Err(error) => tracing::debug!(%error, "asked again"),
+            answer => return answer,
+        }
+    }
+    ask(ASK_TIMEOUT)
 }
 
 fn at_timestamp(

@@ -25,6 +25,7 @@ use futures::FutureExt;
 
 use super::{Ended, Running, connector};
 use crate::config::OnBadRecord;
+use crate::jitter::jittered;
 use crate::observe::terminal::grouped;
 
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
@@ -42,6 +43,24 @@ const BUGS_MAX: u32 = 5;
 enum Verdict {
     Stop,
     Restart(Duration),
+}
+
+/// How often it failed in a row, by what helps. One kind does not use up the tries of another.
+#[derive(Debug, Default)]
+struct Failures {
+    refreshes: u32,
+    bugs: u32,
+    outages: u32,
+}
+
+impl Failures {
+    fn like(&mut self, error: &Error) -> &mut u32 {
+        match (error.retry(), error.fault()) {
+            (Retry::AfterRefresh, _) => &mut self.refreshes,
+            (_, Fault::Internal) => &mut self.bugs,
+            _ => &mut self.outages,
+        }
+    }
 }
 
 fn judge(error: &Error, tries_on: bool, until_end: bool, failures: u32) -> Verdict {
@@ -64,7 +83,7 @@ fn judge(error: &Error, tries_on: bool, until_end: bool, failures: u32) -> Verdi
 
 /// Runs a connector, and starts it again where that may help.
 pub async fn supervise(running: Running) -> Ended {
-    let mut failures = 0;
+    let mut failures = Failures::default();
     let connector = running.plan.name.clone();
     loop {
         let started: Moment = running.outside.clock.now();
@@ -75,13 +94,13 @@ pub async fn supervise(running: Running) -> Ended {
             Err(panic) => panicked(&running, panic.as_ref()),
         };
         if running.outside.clock.now().since(started) >= STEADY {
-            failures = 0;
+            failures = Failures::default();
         }
         let tries_on = !running.alone || running.progress.counts().commits > 0;
         // Who drains wants to know that the last commit failed, and no new start.
         let verdict = match *running.drain.borrow() {
             true => Verdict::Stop,
-            false => judge(&error, tries_on, running.until_end, failures),
+            false => judge(&error, tries_on, running.until_end, *failures.like(&error)),
         };
         match verdict {
             Verdict::Stop => {
@@ -89,7 +108,9 @@ pub async fn supervise(running: Running) -> Ended {
                 return ended(&running, Some(error));
             }
             Verdict::Restart(pause) => {
-                failures += 1;
+                *failures.like(&error) += 1;
+                // Its brokers or its store failed for all workers at once.
+                let pause = jittered(pause, (running.outside.new_run)());
                 tracing::warn!(%connector, %error, pause_s = pause.as_secs(), "connector failed, starting it again");
                 let mut drain = running.drain.clone();
                 tokio::select! {
@@ -154,6 +175,15 @@ mod tests {
         check(Error::decision("a gap"), true, false, Verdict::Stop);
         let altered = Error::external("altered").with_retry(Retry::AfterRefresh);
         check(altered, false, true, Verdict::Restart(Duration::ZERO));
+    }
+
+    #[test]
+    fn outages_do_not_use_up_the_tries_of_a_bug() {
+        let mut failures = Failures::default();
+        let panic = Error::internal("panicked").with_retry(Retry::AfterBackoff);
+        *failures.like(&Error::external("the store is away")) += 9;
+        *failures.like(&Error::external("altered").with_retry(Retry::AfterRefresh)) += 9;
+        assert_eq!(*failures.like(&panic), 0);
     }
 
     #[test]

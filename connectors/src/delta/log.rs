@@ -16,7 +16,7 @@ use delta_kernel::{
 };
 use futures::{FutureExt, Stream, StreamExt, stream};
 use object_store::path::Path;
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode};
+use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
@@ -54,11 +54,10 @@ pub(super) async fn tag(store: &Store, version: u64) -> Result<Option<EntryTag>>
     }
 }
 
-/// When a version's entry was written, by the store's clock, in milliseconds since the epoch.
-pub(super) async fn written_ms(store: &Store, version: u64) -> Result<i64> {
+/// A version's entry as the store lists it.
+pub(super) async fn written(store: &Store, version: u64) -> Result<ObjectMeta> {
     let found = store.answer(store.objects.head(&path(store, version))).await;
-    let found = found.map_err(|e| store_error(unreadable(version), e))?;
-    Ok(found.last_modified.timestamp_millis())
+    found.map_err(|e| store_error(unreadable(version), e))
 }
 
 /// The content of a version's entry, or `None` if the entry is not in the store.

@@ -6,7 +6,8 @@
 //! |---|---|
 //! | a round that is under way, however late | before anything is deleted a version says up to when files were opened that are swept; a commit is [judged](crate::delta::committer) on a version that is the last one, so it is refused or came before |
 //! | a version of the table | the log has neither an `add` nor a `remove` of it |
-//! | a version that left the table long ago, whose `remove` was dropped from the log | the file is younger than the time for which they are kept (`delta.deletedFileRetentionDuration`) |
+//! | a version that left the table long ago, whose `remove` was dropped from the log | by its name the file is younger than the time for which they are kept (`delta.deletedFileRetentionDuration`) |
+//! | another table, in a folder of this one's | it has a log or a ledger there: such folders are left alone |
 //!
 //! The last one leaves files that nobody swept in time, to the VACUUM of an engine. So does a table that
 //! keeps its `remove`s for less than [`KEPT`] and [`MARGIN`].
@@ -74,8 +75,8 @@ pub(super) fn opened(file: &str) -> Option<i64> {
 /// Removes what dropped rounds left, if it is at least this old. Returns the number of files.
 pub(super) async fn sweep(table: &Table, kept: Duration) -> Result<usize> {
     let snapshot = load(table).await?;
-    let retention = snapshot.table_properties().deleted_file_retention_duration;
-    let ages = kept..retention.unwrap_or(REMOVES_KEPT).saturating_sub(MARGIN);
+    let Some(removes_kept) = removes_kept(&snapshot) else { return Ok(0) };
+    let ages = kept..removes_kept.saturating_sub(MARGIN);
     let mut orphans = data_files(table).await?;
     orphans.retain(|_, file| ages.contains(&age(file, SystemClock::start().wall_ms())));
     if orphans.is_empty() {
@@ -84,14 +85,21 @@ pub(super) async fn sweep(table: &Table, kept: Duration) -> Result<usize> {
     forget_named(table, snapshot, &mut orphans).await?;
     let Some(newest) = orphans.keys().filter_map(|name| opened(name)).max() else { return Ok(0) };
 
-    let (fence, written_ms) = fence(table, newest).await?;
-    // By the store's own clock as well: ours may be wrong.
-    orphans.retain(|_, file| ages.contains(&age(file, written_ms)));
+    let (fence, written) = fence(table, newest).await?;
     let snapshot = load(table).await?;
-    if snapshot.version() < fence {
+    let known = snapshot.clone();
+    let in_force = table.blocking(move |table| swept(table, &known)).await??;
+    if in_force < Some(newest) {
+        // The log was cleaned up beyond it, or put back.
         return Err(Error::external(format!("version {fence} was written and is not there")));
     }
     forget_named(table, snapshot, &mut orphans).await?;
+    // By the store's own clock as well: ours may be wrong, and may have gone on since.
+    let stored_ms = written.last_modified.timestamp_millis();
+    let now_ms = stored_ms.max(SystemClock::start().wall_ms());
+    let oldest = digits(&written, ages.end);
+    let proven = |name: &String| opened(name) > oldest;
+    orphans.retain(|name, file| ages.contains(&age(file, now_ms)) && proven(name));
     let mut removed = 0;
     for (name, file) in orphans {
         match table.store.answer(table.store.objects.delete(&file.location)).await {
@@ -101,6 +109,16 @@ pub(super) async fn sweep(table: &Table, kept: Duration) -> Result<usize> {
         }
     }
     Ok(removed)
+}
+
+/// How long the log keeps `remove`s. `None` if the table says so in words that the kernel does not know.
+fn removes_kept(snapshot: &SnapshotRef) -> Option<Duration> {
+    let known = snapshot.table_properties().deleted_file_retention_duration;
+    let said = snapshot.table_configuration().metadata().configuration();
+    match said.contains_key("delta.deletedFileRetentionDuration") {
+        true => known,
+        false => Some(REMOVES_KEPT),
+    }
 }
 
 async fn load(table: &Table) -> Result<SnapshotRef> {
@@ -121,14 +139,36 @@ async fn data_files(table: &Table) -> Result<BTreeMap<String, ObjectMeta>> {
     let listed = store.objects.list(Some(&store.object(""))).try_collect::<Vec<_>>();
     let listed =
         store.answer(listed).await.map_err(|e| store_error("data files cannot be listed", e))?;
-    let named = listed.into_iter().filter_map(|file| {
+    let relative: Vec<String> = listed.iter().map(|file| store.relative(&file.location)).collect();
+    // Folders of tables of their own, inside this one's.
+    let inner: HashSet<&str> = relative
+        .iter()
+        .filter_map(|path| {
+            ["/_delta_log/", "/_alluvium/"].iter().find_map(|log| path.split_once(log))
+        })
+        .map(|(folder, _)| folder)
+        .collect();
+    let is_within = |path: &str| {
+        let mut folders = path.match_indices('/').map(|(end, _)| &path[..end]);
+        folders.any(|folder| inner.contains(folder))
+    };
+    let is_hidden = |path: &str| {
+        let mut folders = path.split('/').rev().skip(1);
+        folders.any(|folder| folder.starts_with(['_', '.']))
+    };
+    let named = listed.iter().zip(&relative).filter_map(|(file, path)| {
         let name = file.location.filename()?.to_owned();
         // A name from the future is that of a worker with a wrong clock: a fence there would
         // stand in everybody's way.
-        let stored = file.last_modified.format("%Y%m%d%H%M%S").to_string();
-        (opened(&name)? <= stored.parse().ok()?).then_some((name, file))
+        let past = opened(&name)? <= digits(file, Duration::ZERO)?;
+        (past && !is_within(path) && !is_hidden(path)).then(|| (name, file.clone()))
     });
     Ok(named.collect())
+}
+
+/// The time so long before a file was stored, as names tell it.
+fn digits(file: &ObjectMeta, before: Duration) -> Option<i64> {
+    (file.last_modified - before).format("%Y%m%d%H%M%S").to_string().parse().ok()
 }
 
 /// Leaves only files that neither this version nor, as far as the log knows, one before it names.
@@ -172,8 +212,8 @@ fn named(table: &Table, snapshot: &SnapshotRef) -> KernelResult<HashSet<String>>
 }
 
 /// Writes a version after which no file that was opened up to then can be committed. Returns the
-/// version, and the store's time of it in milliseconds since the epoch.
-async fn fence(table: &Table, newest: i64) -> Result<(u64, i64)> {
+/// version, and its entry, which tells the store's time.
+async fn fence(table: &Table, newest: i64) -> Result<(u64, ObjectMeta)> {
     for _ in 0..ATTEMPTS {
         let snapshot = load(table).await?;
         let version = snapshot.version() + 1;
@@ -187,8 +227,7 @@ async fn fence(table: &Table, newest: i64) -> Result<(u64, i64)> {
         };
         match create_next(table, snapshot, content).await {
             Ok(Written::Created { .. }) => {
-                let written_ms = log::written_ms(&table.store, version).await?;
-                return Ok((version, written_ms));
+                return Ok((version, log::written(&table.store, version).await?));
             }
             Ok(Written::Exists) => {}
             Err(CommitError::NotSent(error) | CommitError::Unknown(error)) => return Err(error),
@@ -239,10 +278,16 @@ mod tests {
         (folder, store, opened)
     }
 
-    /// A commit of one file that was opened on the second of this number.
-    async fn staged(opened: &OpenTable, second: i64, round: Round) -> StagedCommit {
-        let rows = contract::batch(&contract::topic_partition(0), second * 3, second * 3 + 3);
-        let name = format!("20261124T00000{second}Z-0123456789ab-000001");
+    /// A commit of one file that was opened so many minutes after an hour ago.
+    async fn staged(store: &Store, opened: &OpenTable, minutes: i64, round: Round) -> StagedCommit {
+        let rows = contract::batch(&contract::topic_partition(0), minutes * 3, minutes * 3 + 3);
+        let created = log::written(store, 0).await.unwrap();
+        let before = Duration::from_secs(60 * 60 - 60 * minutes.unsigned_abs());
+        let (day, time) = (
+            digits(&created, before).unwrap() / 1_000_000,
+            digits(&created, before).unwrap() % 1_000_000,
+        );
+        let name = format!("{day}T{time:06}Z-0123456789ab-000001");
         let file = contract::staged_file(opened, &name, &[rows]).await;
         round.with_files(vec![file])
     }
@@ -274,9 +319,9 @@ mod tests {
     async fn mn_1_only_files_that_no_commit_names_nor_can_name_are_removed() {
         let (folder, store, mut opened) = table().await;
         let kernel = Table::new(&store);
-        let committed = staged(&opened, 0, Round::new("t-1").new_range(0, 0, 3)).await;
-        let removed = staged(&opened, 1, Round::new("t-2").range(0, 3, 6)).await;
-        let dropped = staged(&opened, 2, Round::new("t-3").range(0, 6, 9)).await;
+        let committed = staged(&store, &opened, 0, Round::new("t-1").new_range(0, 0, 3)).await;
+        let removed = staged(&store, &opened, 1, Round::new("t-2").range(0, 3, 6)).await;
+        let dropped = staged(&store, &opened, 2, Round::new("t-3").range(0, 6, 9)).await;
         for commit in [&committed, &removed] {
             let outcome = opened.committer.commit(commit).await.unwrap();
             assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
@@ -309,11 +354,84 @@ mod tests {
         assert_eq!(load(&kernel).await.unwrap().version(), 4);
     }
 
+    /// As in each table that is older than its log.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn mn_1_files_that_only_a_log_checkpoint_names_stay() {
+        let (folder, store, mut opened) = table().await;
+        let kernel = Table::new(&store);
+        let committed = staged(&store, &opened, 0, Round::new("t-1").new_range(0, 0, 3)).await;
+        let removed = staged(&store, &opened, 1, Round::new("t-2").range(0, 3, 6)).await;
+        staged(&store, &opened, 2, Round::new("t-3").range(0, 6, 9)).await;
+        for commit in [&committed, &removed] {
+            let outcome = opened.committer.commit(commit).await.unwrap();
+            assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+        }
+        let log = folder.path().join("_delta_log");
+        let gone = name(&removed.files()[0].path);
+        let now_ms = SystemClock::start().wall_ms();
+        let entry = format!(
+            r#"{{"remove":{{"path":"{gone}","deletionTimestamp":{now_ms},"dataChange":false}}}}"#
+        );
+        std::fs::write(log.join("00000000000000000003.json"), entry).unwrap();
+        let checkpoint = |table: &Table| {
+            let snapshot = table.load().unwrap();
+            snapshot.checkpoint(table.engine.as_ref(), None).unwrap();
+        };
+        kernel.blocking(checkpoint).await.unwrap();
+        for version in 0..=3 {
+            std::fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
+        }
+        assert_eq!(sweep(&kernel, Duration::ZERO).await.unwrap(), 1);
+        let mut left = [&committed, &removed].map(|commit| name(&commit.files()[0].path));
+        left.sort();
+        assert_eq!(files(&kernel).await, left);
+    }
+
+    /// Their files have names like ours, and no version of this table names them.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn mn_1_the_files_of_a_table_within_the_tables_folder_stay() {
+        let (folder, store, opened) = table().await;
+        let dropped = staged(&store, &opened, 0, Round::new("t-1").new_range(0, 0, 3)).await;
+        let name = name(&dropped.files()[0].path);
+        let content = std::fs::read(folder.path().join(&name)).unwrap();
+        let others = ["inner/day=1", "folder", "_backup"].map(|at| folder.path().join(at));
+        for (index, other) in others.iter().enumerate() {
+            std::fs::create_dir_all(other).unwrap();
+            std::fs::write(
+                other.join(name.replace("000001", &format!("00000{}", index + 2))),
+                &content,
+            )
+            .unwrap();
+        }
+        for log in ["inner/_delta_log/0.json", "folder/_alluvium/table.json"] {
+            let log = folder.path().join(log);
+            std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+            std::fs::write(log, "{}").unwrap();
+        }
+        assert_eq!(sweep(&Table::new(&store), Duration::ZERO).await.unwrap(), 1);
+        for other in others {
+            assert_eq!(
+                std::fs::read_dir(other)
+                    .unwrap()
+                    .filter(|entry| {
+                        entry
+                            .as_ref()
+                            .unwrap()
+                            .path()
+                            .extension()
+                            .is_some_and(|ending| ending == "parquet")
+                    })
+                    .count(),
+                1
+            );
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_commit_that_is_newer_than_what_is_swept_is_taken() {
         let (_folder, store, mut opened) = table().await;
         let kernel = Table::new(&store);
-        let running = staged(&opened, 0, Round::new("t-1").new_range(0, 0, 3)).await;
+        let running = staged(&store, &opened, 0, Round::new("t-1").new_range(0, 0, 3)).await;
         let newest = super::opened(&running.files()[0].path).unwrap();
         fence(&kernel, newest - 1).await.unwrap();
         let outcome = opened.committer.commit(&running).await.unwrap();
@@ -324,7 +442,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn mn_1_a_file_that_may_have_been_in_a_version_that_nobody_knows_of_stays() {
         let (folder, store, opened) = table().await;
-        let dropped = staged(&opened, 0, Round::new("t-1").new_range(0, 0, 3)).await;
+        let dropped = staged(&store, &opened, 0, Round::new("t-1").new_range(0, 0, 3)).await;
         let file = std::fs::File::options()
             .write(true)
             .open(folder.path().join(name(&dropped.files()[0].path)))

@@ -87,11 +87,13 @@ impl Table {
                 work(&table)
             };
             let done = std::thread::spawn(work).join();
-            return done.map_err(|_| Error::internal("a call of the Delta kernel did not end"));
+            return done.or_else(|panic| std::panic::resume_unwind(panic));
         }
         let done = tokio::task::spawn_blocking(move || work(&table));
         match tokio::time::timeout(deadline, done).await {
             Ok(Ok(done)) => Ok(done),
+            // As if it had been here: whoever supervises the connector sees to it.
+            Ok(Err(e)) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
             Ok(Err(e)) => {
                 Err(Error::internal("a call of the Delta kernel did not end").with_source(e))
             }

@@ -6,7 +6,7 @@
 //! | classic | with `group.instance.id` | nobody: the new one takes the place of the old one | 5 s |
 //! | KIP-848 | without an id | the broker: `group.consumer.session.timeout.ms`, 45 s by its default, 6 s here | 10 s |
 //!
-//! Other tests run beside these, so what counts is the fastest of a few times.
+//! What counts is the fastest of a few times: the machine may be busy with something else.
 
 use std::fs;
 use std::time::Duration;
@@ -68,17 +68,17 @@ fn check(case: &Case, properties: Vec<(&'static str, String)>, limit: Duration) 
 
 #[test]
 fn rows_come_again_within_ten_seconds_by_default() {
-    check(&case!(), Vec::new(), Duration::from_secs(10));
+    check(&case!(alone), Vec::new(), Duration::from_secs(10));
 }
 
 #[test]
 fn rows_come_again_within_five_seconds_for_a_member_with_an_id() {
     let id = ("group.instance.id", "worker-1".into());
-    check(&case!(), vec![id], Duration::from_secs(5));
+    check(&case!(alone), vec![id], Duration::from_secs(5));
 }
 
 #[test]
 fn rows_come_again_within_ten_seconds_by_the_brokers_own_protocol() {
     let protocol = ("group.protocol", "consumer".into());
-    check(&case!(), vec![protocol], Duration::from_secs(10));
+    check(&case!(alone), vec![protocol], Duration::from_secs(10));
 }

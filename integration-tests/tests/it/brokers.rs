@@ -81,7 +81,7 @@ impl<'a> Load<'a> {
 /// Each node leads some topic partitions, and one coordinates the group: all of them die once.
 #[test]
 fn a_cluster_that_loses_a_broker_under_load_goes_on() {
-    let case = case!();
+    let case = case!(alone);
     let mut cluster = Cluster::start(&case, 3);
     let load = Load::begin(&case, &cluster);
     for node in 1..=3 {
@@ -98,7 +98,7 @@ fn a_cluster_that_loses_a_broker_under_load_goes_on() {
 
 #[test]
 fn a_worker_outlives_all_of_its_brokers() {
-    let case = case!();
+    let case = case!(alone);
     let mut cluster = Cluster::start(&case, 1);
     let load = Load::begin(&case, &cluster);
     cluster.kill(1);

@@ -5,16 +5,16 @@
 //! |---|---|
 //! | 1 two workers started together, 2 a worker joins | `two_workers`, `group_protocols`, `fire` |
 //! | 15 a crash after upload, in the commit, after it | `crash_points`, `parquet`, `fire` |
-//! | 16 many partition keys, high and low offsets mixed | here |
+//! | 16 many partition keys, high and low offsets mixed | here; positions move over whole ranges only: `offsets.rs`: `of_1_…` |
 //! | 17 what was staged is gone | here |
 //! | 18 a commit that is sent again | the contract tests: `a_retry_without_a_look_up_adds_no_rows` and others |
 //! | 19 thousands of partition values in bounded memory | here |
-//! | 20 a blocked store | `fire`; for minutes in the simulation |
+//! | 20 a blocked store | `fire`; for ten minutes in the simulation: `outage.rs` |
 //! | 21 an ambiguous commit | `fire`; each request in `connectors/tests/faults` |
 //! | 22 a zombie | `two_workers`, `group_protocols`, `fire` |
 //! | 23 somebody else's maintenance | `maintained` |
 //! | 27 two connectors on one table, two of one name | here, `stops` |
-//! | 33 a revoke in the middle of a commit | the simulation; `round.rs`: `fn_1_…` |
+//! | 33 a revoke in the middle of a commit | the simulation, by the engine's own check; `round.rs`: `fn_1_…` |
 
 use std::fs;
 use std::time::Duration;

@@ -22,6 +22,7 @@ mod broker;
 mod foreign;
 mod judge;
 mod member;
+mod outage;
 mod process;
 mod scale;
 mod scenario;

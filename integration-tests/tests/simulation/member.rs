@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use crate::World;
-use crate::broker::{Broker, Entry, at, topic_partition};
+use crate::broker::{Broker, Entry, SESSION_TIMEOUT, at, topic_partition};
 use crate::process::Inside;
 
 /// Between two turns of the polling thread.
@@ -69,6 +69,7 @@ impl Connection {
             id: None,
             generation: 0,
             heartbeat: Instant::now(),
+            heard: Instant::now(),
             owned: BTreeMap::new(),
             gauge: ByteGauge::default(),
         };
@@ -96,6 +97,8 @@ struct Member {
     id: Option<u64>,
     generation: u64,
     heartbeat: Instant,
+    /// When the coordinator answered last.
+    heard: Instant,
     owned: BTreeMap<i32, Owned>,
     gauge: ByteGauge,
 }
@@ -145,12 +148,19 @@ impl Member {
         let Some(id) = self.id else {
             // Nothing is owned, and there is nothing to lose by waiting.
             self.id = self.broker.group(|group, partitions| group.join(partitions)).ok();
+            self.heard = Instant::now();
             return Ok(());
         };
-        // Silence of the coordinator is no verdict.
         let Ok(assignment) = self.broker.group(|group, _| group.heartbeat(id)) else {
+            // Who hears nothing for as long as the coordinator would wait gives up by himself.
+            if self.heard.elapsed() > SESSION_TIMEOUT {
+                self.id = None;
+                let all = self.owned.keys().copied().collect();
+                self.revoke(all, true).await;
+            }
             return Ok(());
         };
+        self.heard = Instant::now();
         let Some(assignment) = assignment else {
             // Taken out of the group. librdkafka does not always say that all is lost.
             self.id = None;

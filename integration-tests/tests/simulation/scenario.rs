@@ -123,7 +123,7 @@ pub(crate) struct Scenario {
     workers: Vec<Worker>,
     /// When the next worker is started in place of one that died.
     starts: Vec<Instant>,
-    started: u64,
+    pub(crate) started: u64,
     runs: Arc<AtomicU64>,
     clock: Arc<VirtualClock>,
     next_id: i64,
@@ -174,7 +174,7 @@ impl Scenario {
     }
 
     /// Lets time pass, in which what is due happens.
-    async fn pass(&mut self, span: Duration) {
+    pub(crate) async fn pass(&mut self, span: Duration) {
         let end = Instant::now() + span;
         while Instant::now() < end && !self.world.is_violated() {
             let turn = Duration::from_millis(500).min(end - Instant::now());
@@ -201,7 +201,14 @@ impl Scenario {
             0..50 => self.produce(),
             50..64 if worker < self.workers.len() => self.kill(worker).await,
             64..76 if worker < self.workers.len() => {
-                let span = Duration::from_millis(world.between(100, 40_000));
+                let span = world.between(100, 40_000);
+                if span.is_multiple_of(5) {
+                    // Up to eleven hours on or back, and sometimes right again.
+                    let hours = i64::try_from(span / 5 % 23).unwrap() - 11;
+                    world.note(format_args!("the wall clock is {hours} h off"));
+                    self.clock.set_off(hours * 3_600_000);
+                }
+                let span = Duration::from_millis(span);
                 let worker = &mut self.workers[worker];
                 world.note(format_args!("worker {} is frozen for {span:?}", worker.number));
                 worker.thaw_at = Some(Instant::now() + span);
