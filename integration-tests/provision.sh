@@ -37,6 +37,7 @@ check_system() {
   need "python3 3.11 or newer" "Debian package python3" python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'
   need "python3's venv and pip" "Debian package python3-venv" python3 -c 'import venv, ensurepip'
   need "setpriv and flock" "Debian package util-linux" command -v setpriv flock
+  need pkill "Debian package procps" command -v pkill
   if [ ${#missing[@]} -gt 0 ]; then
     printf 'provision.sh: the tests need what this system does not have:\n' >&2
     printf '%s\n' "${missing[@]}" >&2
