@@ -182,6 +182,7 @@ impl Pipeline {
                     TableRole::Anchor => self.drop_rounds(&stored),
                     TableRole::DeadLetters => {
                         self.partitions.dead_letters_stored(&stored);
+                        self.settings.in_place.overtaken(&stored);
                         self.drop_rounds(&OffsetCheckpoint::default())
                     }
                 }

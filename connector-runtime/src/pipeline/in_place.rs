@@ -69,6 +69,17 @@ impl InPlace {
         }
     }
 
+    /// The dead-letter table refused us, since it stands there: what others have decided is not what we
+    /// remember.
+    pub(super) fn overtaken(&self, stored: &OffsetCheckpoint) {
+        let mut all = self.ahead();
+        for (topic_partition, next) in stored.iter() {
+            if all.get(topic_partition).is_some_and(|ahead| ahead.next != next) {
+                all.remove(topic_partition);
+            }
+        }
+    }
+
     /// Those within a range; `None` if the dead-letter table is not ahead.
     pub(super) fn within(
         &self,
@@ -132,6 +143,17 @@ mod tests {
         assert_eq!(found(20, 40), Some(vec![27]), "the anchor came half the way");
         settle(&in_place, 20, 30);
         assert_eq!(found(20, 40), None);
+    }
+
+    #[test]
+    fn who_is_overtaken_forgets_what_it_remembered() {
+        for (stored, stays) in [(30, true), (278, false), (20, false)] {
+            let in_place = InPlace::default();
+            let at = |end| [(orders(), range(0, end).end())].into_iter().collect();
+            in_place.committed(&[(orders(), [12].into())].into(), &at(30));
+            in_place.overtaken(&at(stored));
+            assert_eq!(in_place.within(&orders(), range(0, 20)).is_some(), stays, "{stored}");
+        }
     }
 
     #[test]
