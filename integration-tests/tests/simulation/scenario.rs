@@ -356,6 +356,7 @@ impl Scenario {
         while !self.judge.is_complete() {
             if Instant::now() > give_up {
                 self.world.violate(format_args!("stuck: not in the table after {SETTLING:?}"));
+                self.judge.compare();
             }
             if self.world.is_violated() {
                 return 0;
