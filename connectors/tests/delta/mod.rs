@@ -12,7 +12,7 @@ mod upkeep;
 use connector_api::contract::{Round, commit, created, fingerprint, topic_partition};
 use place::Place;
 
-use crate::faults::each_request::each_request_fails_once;
+use crate::faults::life::{each_request_fails_once, listings_lag};
 
 connector_api::sink_contract!(Place::new());
 
@@ -42,4 +42,9 @@ async fn cf_1_a_commit_carries_its_token_fingerprint_and_offsets() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_request_to_a_disk_may_fail_once() {
     each_request_fails_once(Place::new).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listings_may_lag() {
+    assert_ne!(listings_lag(Place::new).await, 0);
 }

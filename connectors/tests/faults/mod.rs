@@ -2,18 +2,18 @@
 //! and then: to the entries of a Delta table's log, and to a ledger.
 
 pub(crate) mod answers;
-pub(crate) mod each_request;
+pub(crate) mod life;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
@@ -72,11 +72,17 @@ pub(crate) struct Faults {
     ignores_conditions: AtomicBool,
     /// Requests until one fails, of whatever kind.
     countdown: Mutex<Option<(usize, Failing)>>,
+    /// Listings that pass before one shows an object.
+    lag: AtomicUsize,
+    unshown: Arc<Mutex<Unshown>>,
     /// Told when the client of a silent request has stopped waiting.
     given_up: Arc<Notify>,
     /// Writes so far: `put path`, `multipart path`, `abort`.
     writes: Arc<Mutex<Vec<String>>>,
 }
+
+/// The listings that are not shown yet, oldest first, by prefix.
+type Unshown = HashMap<Option<Path>, VecDeque<HashSet<Path>>>;
 
 /// Reads of the log's entries.
 #[derive(Default)]
@@ -100,6 +106,8 @@ impl Faults {
             failing_parts: Arc::default(),
             renames: Mutex::default(),
             countdown: Mutex::default(),
+            lag: AtomicUsize::default(),
+            unshown: Arc::default(),
             ignores_conditions: AtomicBool::default(),
             given_up: Arc::default(),
             writes: Arc::default(),
@@ -135,6 +143,37 @@ impl Faults {
     /// True if the request that was to fail has failed. From now on none does.
     pub(crate) fn has_failed(&self) -> bool {
         self.countdown.lock().unwrap().take().is_none()
+    }
+
+    /// From now on a listing shows only what was there so many listings ago.
+    pub(crate) fn lag_listings(&self, lag: usize) {
+        self.lag.store(lag, Ordering::Relaxed);
+    }
+
+    fn lagging(
+        &self,
+        prefix: Option<&Path>,
+        listing: BoxStream<'static, Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let lag = self.lag.load(Ordering::Relaxed);
+        if lag == 0 {
+            return listing;
+        }
+        let (prefix, unshown) = (prefix.cloned(), self.unshown.clone());
+        let present = self.inner.list(prefix.as_ref()).map_ok(|object| object.location);
+        let shown = async move {
+            let present: HashSet<Path> = present.try_collect().await?;
+            let mut unshown = unshown.lock().unwrap();
+            let unshown = unshown.entry(prefix).or_default();
+            unshown.push_back(present);
+            let shown = if unshown.len() > lag { unshown.pop_front() } else { None };
+            let shown = shown.unwrap_or_default();
+            Ok::<_, Error>(
+                listing
+                    .try_filter(move |object| std::future::ready(shown.contains(&object.location))),
+            )
+        };
+        futures::stream::once(shown).try_flatten().boxed()
     }
 
     /// Counts a request off. Fails if it is never to arrive; says if its answer is to be lost.
@@ -322,7 +361,7 @@ impl ObjectStore for Faults {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         match self.counted() {
-            Ok(false) => self.inner.list(prefix),
+            Ok(false) => self.lagging(prefix, self.inner.list(prefix)),
             _ => futures::stream::once(std::future::ready(Err(broken("no listing")))).boxed(),
         }
     }
@@ -333,7 +372,7 @@ impl ObjectStore for Faults {
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         match self.counted() {
-            Ok(false) => self.inner.list_with_offset(prefix, offset),
+            Ok(false) => self.lagging(prefix, self.inner.list_with_offset(prefix, offset)),
             _ => futures::stream::once(std::future::ready(Err(broken("no listing")))).boxed(),
         }
     }

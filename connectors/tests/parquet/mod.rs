@@ -8,7 +8,7 @@ mod publishing;
 
 use place::Place;
 
-use crate::faults::each_request::each_request_fails_once;
+use crate::faults::life::{each_request_fails_once, listings_lag};
 
 mod in_memory {
     use super::Place;
@@ -30,4 +30,10 @@ async fn each_request_to_a_bucket_may_fail_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_request_to_a_disk_may_fail_once() {
     each_request_fails_once(Place::on_disk).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listings_may_lag() {
+    // The ledger is read by its name: no listing says where a table stands.
+    assert_eq!(listings_lag(Place::in_memory).await, 0);
 }
