@@ -2,7 +2,7 @@
 
 #![warn(missing_docs)]
 
-mod data_file;
+pub mod data_file;
 pub mod decode;
 pub mod delta;
 pub mod parquet;

@@ -40,6 +40,7 @@ pub mod location;
 pub mod maintainer;
 pub mod object_store;
 pub mod paths;
+pub mod process;
 pub mod producer;
 pub mod proxy;
 pub mod race;

@@ -7,8 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use crate::case::Case;
-use crate::paths;
 use crate::wait::within;
+use crate::{paths, process};
 
 /// `man 7 signal`.
 const SIGABRT: i32 = 6;
@@ -175,37 +175,17 @@ impl Worker {
 
     /// Its memory, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        self.memory("VmRSS:").expect("it runs")
+        process::resident_bytes(self.child.id()).expect("it runs")
     }
 
     /// The most memory that it has had so far, in bytes. `None` if it has ended.
     pub fn peak_resident_bytes(&self) -> Option<u64> {
-        self.memory("VmHWM:")
-    }
-
-    fn memory(&self, key: &str) -> Option<u64> {
-        let status = read(&self.proc("status"));
-        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-        Some(line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
+        process::peak_resident_bytes(self.child.id())
     }
 
     /// The CPU time that it has used, of all its threads.
     pub fn cpu_time(&self) -> Duration {
-        // `man 5 proc_pid_stat`: the name in brackets may hold blanks; behind it, utime and stime are the
-        // 12th and 13th field, in ticks of which Linux shows 100 a second on every machine.
-        let stat = read(&self.proc("stat"));
-        let (_, fields) = stat.rsplit_once(')').expect("it runs");
-        let ticks: u64 = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(|field| field.parse::<u64>().unwrap())
-            .sum();
-        Duration::from_millis(ticks * 10)
-    }
-
-    fn proc(&self, file: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/{file}", self.child.id()))
+        process::cpu_time(self.child.id()).expect("it runs")
     }
 }
 

@@ -16,7 +16,7 @@ const DICTIONARY_BYTES_MAX: usize = 64 * 1024;
 const STATISTICS_BYTES_MAX: usize = 64;
 
 /// The writer's settings for files with these columns.
-pub(crate) fn properties(columns: &Fields, compression: Compression) -> WriterProperties {
+pub fn properties(columns: &Fields, compression: Compression) -> WriterProperties {
     let builder = WriterProperties::builder()
         .set_created_by(concat!("alluvium ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(codec(compression))

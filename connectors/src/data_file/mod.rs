@@ -14,6 +14,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 
 pub(crate) use encoding::file_ending;
+pub use encoding::properties;
 
 /// A file that takes rows.
 pub(crate) struct Encoder {

@@ -1,0 +1,164 @@
+//! What the whole way of a record costs: `alluvium run --until-end` against the hand-written ceiling, on
+//! real Kafka. `bench.sh` beside this package builds everything and runs it; `docs/performance.md` says
+//! how to read the figures.
+//!
+//! Everything is measured from outside, by the same means: the CPU time (user and system) of the process
+//! and its peak memory, as Linux counts them. Contenders take turns, so that whatever else the machine
+//! does hits all of them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark: what it cannot do is its failure"
+)]
+
+mod ceiling;
+mod load;
+mod measure;
+mod report;
+mod workloads;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::{Parser, Subcommand};
+use integration_tests::broker::broker;
+use integration_tests::case;
+use integration_tests::case::Case;
+use integration_tests::connector::Connector;
+use integration_tests::location::Location;
+
+use measure::{Usage, measured};
+use report::Report;
+use workloads::{WORKLOADS, Workload};
+
+/// Compares Alluvium with the ceiling, in turns.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    mode: Option<Mode>,
+    /// Records of 151 bytes; workloads with larger records get fewer.
+    #[arg(long, default_value_t = 2_000_000)]
+    records: usize,
+    /// How often each contender runs.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Only these workloads.
+    #[arg(long, value_delimiter = ',')]
+    workloads: Vec<String>,
+    /// Only these contenders, beside the ceiling.
+    #[arg(long, value_delimiter = ',', default_value = "delta,delta-s3,parquet")]
+    tables: Vec<String>,
+    /// How the producer compresses: none, lz4, zstd.
+    #[arg(long, default_value = "none")]
+    compression: String,
+    /// Where the result goes as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// The hand-written loop, as a process of its own.
+    Ceiling(ceiling::Args),
+}
+
+fn main() {
+    let args = Args::parse();
+    if let Some(Mode::Ceiling(args)) = args.mode {
+        return ceiling::run(&args);
+    }
+    let case = case!(alone);
+    let mut report = Report::new(&args.compression);
+    let wanted = |workload: &&Workload| {
+        args.workloads.is_empty() || args.workloads.iter().any(|name| name == workload.name)
+    };
+    for workload in WORKLOADS.iter().filter(wanted) {
+        let records = (args.records as f64 * workload.share) as usize;
+        let topic = case.topic(load::PARTITIONS);
+        let bytes = load::produce(&topic, (workload.records)(), records, &args.compression);
+        let mut bench = Bench { case: &case, workload, topic, records, run: 0 };
+        report.begin(workload.name, records, bytes);
+        // Not counted: it warms the caches, and its file has the columns that the ceiling is to write.
+        let (_, like) = bench.alluvium("delta");
+        for _ in 0..args.rounds {
+            report.add("ceiling", bench.ceiling(&like));
+            for table in &args.tables {
+                report.add(table, bench.alluvium(table).0);
+            }
+        }
+        println!("{}", report.last());
+    }
+    if let Some(file) = &args.json {
+        std::fs::write(file, report.json()).unwrap();
+    }
+}
+
+/// One workload in its topic.
+struct Bench<'a> {
+    case: &'a Case,
+    workload: &'static Workload,
+    topic: String,
+    records: usize,
+    run: usize,
+}
+
+impl Bench<'_> {
+    /// Reads everything into a new table. Returns what it took, and one of the table's files if it is on disk.
+    fn alluvium(&mut self, table: &str) -> (Usage, PathBuf) {
+        self.run += 1;
+        let name = format!("{}-{}-{table}", self.workload.name, self.run);
+        let location = match table {
+            "delta-s3" => self.case.s3_table(),
+            "delta" | "parquet" => Location::Local(self.case.folder.join(&name)),
+            _ => panic!("`{table}` is none of delta, delta-s3, parquet"),
+        };
+        let connector = Connector {
+            format: if table == "parquet" { "parquet" } else { "delta" },
+            columns: self.workload.columns,
+            // The product's own defaults.
+            properties: Vec::new(),
+            commit_interval: "30s",
+            ..Connector::new(&self.case.unique(&name), &self.topic, &location)
+        };
+        let mut command = Command::new(std::env::current_exe().unwrap().with_file_name("alluvium"));
+        command.arg("run").arg(connector.write(self.case)).arg("--until-end");
+        let mut usage = measured(command, self.case, &name);
+        match &location {
+            Location::Local(folder) => {
+                let files = parquet_files(folder);
+                usage.files = files.len();
+                usage.bytes = files.iter().map(|file| file.metadata().unwrap().len()).sum();
+                let rows: i64 = files.iter().map(|file| ceiling::rows(file)).sum();
+                assert_eq!(rows, self.records as i64, "rows in {}", folder.display());
+                (usage, files[0].clone())
+            }
+            _ => (usage, PathBuf::new()),
+        }
+    }
+
+    /// Reads everything into files with the columns of `like`.
+    fn ceiling(&mut self, like: &Path) -> Usage {
+        self.run += 1;
+        let name = format!("{}-{}-ceiling", self.workload.name, self.run);
+        let folder = self.case.folder.join(&name);
+        std::fs::create_dir(&folder).unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["ceiling", "--bootstrap", &broker().bootstrap, "--topic", &self.topic]);
+        command.arg("--like").arg(like).arg("--folder").arg(&folder);
+        let mut usage = measured(command, self.case, &name);
+        let files = parquet_files(&folder);
+        usage.files = files.len();
+        usage.bytes = files.iter().map(|file| file.metadata().unwrap().len()).sum();
+        let rows: i64 = files.iter().map(|file| ceiling::rows(file)).sum();
+        assert_eq!(rows, self.records as i64, "rows in {}", folder.display());
+        usage
+    }
+}
+
+/// The data files in a folder.
+fn parquet_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|ending| ending == "parquet")).collect()
+}
