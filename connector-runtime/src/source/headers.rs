@@ -11,14 +11,17 @@ use bytes::Bytes;
 use connector_api::record::Header;
 use rdkafka::bindings as ffi;
 use rdkafka::bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
-use rdkafka::message::BorrowedMessage;
 
 /// Copies a message's headers, in their order. What is not UTF-8 in a name becomes U+FFFD.
-pub(super) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
+///
+/// # Safety
+///
+/// The message must be live.
+pub(super) unsafe fn headers(message: *const ffi::rd_kafka_message_t) -> Vec<Header> {
     let mut headers: *mut ffi::rd_kafka_headers_t = ptr::null_mut();
-    // SAFETY: the message is live, and with it its headers, until it is dropped.
+    // SAFETY: the message is live by our caller's promise, and with it its headers.
     unsafe {
-        match ffi::rd_kafka_message_headers(message.ptr(), &mut headers) {
+        match ffi::rd_kafka_message_headers(message, &mut headers) {
             OK => copied(headers),
             _ => Vec::new(),
         }

@@ -1,10 +1,10 @@
-//! The consumer thread: polls, collects bytes per topic partition, hands over. It never waits for
-//! storage: when the pipeline is behind, its topic partitions are paused and it goes on polling, so
-//! that the group keeps it.
+//! The consumer thread: takes records, collects their bytes per topic partition, hands over. It never
+//! waits for storage: while the pipeline is behind it takes no records and goes on polling, so that the group
+//! keeps it; librdkafka's own queue fills, and fetching stops.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,8 +19,8 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::mpsc;
 
 use super::client::{Reports, consumer_config, refused};
-use super::headers::headers;
-use super::rebalance::{ASK_TIMEOUT, Context, describe, note_group_offsets};
+use super::data_queue::{DataQueue, Taken};
+use super::rebalance::{ASK_TIMEOUT, Context, Owned, describe, note_group_offsets};
 use super::witness::{self, TopicWitness};
 use super::{
     ByteGauge, Cluster, Command, Connected, Source, SourceBatch, SourceEvent, Start, Topics,
@@ -33,11 +33,9 @@ const BATCH_BYTES: usize = 1024 * 1024;
 const BATCH_AGE: Duration = Duration::from_millis(50);
 /// or when no record comes for this long.
 const IDLE_POLL: Duration = Duration::from_millis(10);
-/// The longest poll, so that commands are heard.
-const LONGEST_POLL: Duration = Duration::from_millis(100);
-/// Records between two looks at the clock.
-const AGE_CHECK_RECORDS: u32 = 64;
-/// Bytes of batches under way at which reading pauses; it goes on at half of them.
+/// The longest wait, so that commands and rebalances are heard.
+const LONGEST_POLL: Duration = Duration::from_millis(50);
+/// Bytes of batches under way at which no more records are taken.
 const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Batches that wait for the pipeline.
 const BATCHES_QUEUED: usize = 64;
@@ -92,7 +90,7 @@ impl Prepared {
             keeps_envelopes: matches!(plan.on_bad_record, OnBadRecord::DeadLetter(_)),
             clock: clock.clone(),
             revoke_timeout: plan.write.revoke_timeout,
-            paused: Default::default(),
+            queue: Mutex::default(),
         };
         let consumer: BaseConsumer<Context> =
             consumer_config(&plan.source).create_with_context(context).map_err(refused)?;
@@ -105,6 +103,8 @@ impl Prepared {
     /// Joins the group and starts to read.
     pub fn join(self) -> Result<Source> {
         let Self { consumer, plan, events, clock } = self;
+        let queue = Arc::new(DataQueue::new(consumer.client()));
+        *consumer.context().queue() = Some(queue.clone());
         let failed =
             |e: KafkaError| Error::user("the topics cannot be subscribed to").with_source(e);
         match &plan.topics {
@@ -121,10 +121,10 @@ impl Prepared {
             commands: command_receiver,
             batches: batch_sender,
             waiting: VecDeque::new(),
+            queue,
             gauge: ByteGauge::default(),
             last: 0,
             oldest: None,
-            unchecked: 0,
             clock,
         };
         let thread = std::thread::Builder::new()
@@ -203,16 +203,17 @@ impl Prepared {
 /// The state of the consumer thread.
 struct Poller {
     consumer: BaseConsumer<Context>,
+    /// Where the records come from.
+    queue: Arc<DataQueue>,
     commands: mpsc::Receiver<Command>,
     batches: mpsc::Sender<SourceBatch>,
-    /// Batches that found the queue full. Reading is paused while there are any.
+    /// Batches that found the pipeline's queue full. No records are taken while there are any.
     waiting: VecDeque<SourceBatch>,
     gauge: ByteGauge,
     /// Index of the topic partition of the last record: the next one mostly is of the same.
     last: usize,
     /// When the first record came that was not handed over yet.
     oldest: Option<Moment>,
-    unchecked: u32,
     clock: Arc<dyn Clock>,
 }
 
@@ -224,63 +225,73 @@ impl Poller {
                 Ok(command) => self.obey(command),
                 Err(mpsc::error::TryRecvError::Empty) => {}
             }
-            let timeout = if self.oldest.is_some() { IDLE_POLL } else { LONGEST_POLL };
+            self.pass_on();
+            let timeout = if self.is_behind() {
+                IDLE_POLL
+            } else {
+                self.take();
+                Duration::ZERO
+            };
             match self.consumer.poll(timeout) {
-                Some(Ok(message)) => {
-                    if append(&self.consumer, &mut self.last, &message) {
-                        drop(message);
-                        self.appended();
-                    }
-                }
+                Some(Ok(message)) => self.strayed(&message),
                 Some(Err(error)) => self.failed(&error),
-                None => self.hand_over_all(),
+                None => {}
             }
-            self.regulate();
         }
         self.leave();
     }
 
-    /// Decides after each record whether to hand over.
-    fn appended(&mut self) {
-        if self.oldest.is_none() {
-            self.oldest = Some(self.clock.now());
-        }
-        let full = self.consumer.context().owned().get(self.last).map(|o| o.records.bytes());
-        if full.is_some_and(|bytes| bytes >= BATCH_BYTES) {
-            self.hand_over(self.last);
-        }
-        self.unchecked += 1;
-        if self.unchecked >= AGE_CHECK_RECORDS {
-            self.unchecked = 0;
-            let now = self.clock.now();
-            if self.oldest.is_some_and(|oldest| now.since(oldest) >= BATCH_AGE) {
-                self.hand_over_all();
+    fn is_behind(&self) -> bool {
+        !self.waiting.is_empty() || self.gauge.bytes() > IN_FLIGHT_BYTES_MAX
+    }
+
+    /// Takes what has come, up to the first error, and hands over what is due.
+    fn take(&mut self) {
+        let timeout = if self.oldest.is_some() { IDLE_POLL } else { LONGEST_POLL };
+        let (gauge, waiting, last) = (&self.gauge, &mut self.waiting, &mut self.last);
+        let mut error = None;
+        // Nobody else asks for it meanwhile: rebalances are answered within `poll`.
+        let mut owned = self.consumer.context().owned();
+        let taken = self.queue.take(timeout, |record| {
+            error = record.error();
+            if error.is_some() {
+                // What follows waits until it is decided what that means.
+                return ControlFlow::Break(());
             }
+            if append(&mut owned, last, record) && owned[*last].records.bytes() >= BATCH_BYTES {
+                hand_over(&mut owned[*last], gauge, waiting);
+                if gauge.bytes() > IN_FLIGHT_BYTES_MAX {
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        drop(owned);
+        if let Some(code) = error {
+            self.failed(&KafkaError::MessageConsumption(code));
+        }
+        let now = self.clock.now();
+        match self.oldest {
+            _ if taken == 0 => self.hand_over_all(),
+            Some(oldest) if now.since(oldest) >= BATCH_AGE => self.hand_over_all(),
+            Some(_) => {}
+            None => self.oldest = Some(now),
         }
     }
 
     fn hand_over_all(&mut self) {
-        let count = self.consumer.context().owned().len();
-        (0..count).for_each(|index| self.hand_over(index));
+        let mut owned = self.consumer.context().owned();
+        let filled = owned.iter_mut().filter(|owned| !owned.records.is_empty());
+        filled.for_each(|owned| hand_over(owned, &self.gauge, &mut self.waiting));
         self.oldest = None;
     }
 
-    fn hand_over(&mut self, index: usize) {
-        let taken = {
-            let mut owned = self.consumer.context().owned();
-            match owned.get_mut(index) {
-                Some(owned) if !owned.records.is_empty() => {
-                    let bytes = owned.records.bytes();
-                    Some((owned.records.take(), owned.epoch, bytes))
-                }
-                _ => None,
-            }
-        };
-        if let Some((records, epoch, bytes)) = taken {
-            let held = self.gauge.hold(bytes);
-            self.waiting.push_back(SourceBatch { records, epoch, held });
-            self.pass_on();
-        }
+    /// A record came by another way than it should, and behind or before others of its topic partition.
+    fn strayed(&self, message: &BorrowedMessage<'_>) {
+        let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+        self.consumer.context().send(SourceEvent::Failed(Error::internal(format!(
+            "{topic}-{partition}@{offset} did not come through the queue of records"
+        ))));
     }
 
     /// Moves waiting batches into the queue as far as it has room.
@@ -295,32 +306,6 @@ impl Poller {
                 // The pipeline has ended; `Leave` or the end of the commands follows.
                 Err(mpsc::error::TrySendError::Closed(_)) => return self.waiting.clear(),
             }
-        }
-    }
-
-    /// Pauses and resumes by how much is under way.
-    fn regulate(&mut self) {
-        if !self.waiting.is_empty() {
-            self.pass_on();
-        }
-        let bytes = self.gauge.bytes();
-        let behind = !self.waiting.is_empty();
-        let paused = self.consumer.context().paused.load(Ordering::Relaxed);
-        if !paused && (behind || bytes > IN_FLIGHT_BYTES_MAX) {
-            self.switch(true);
-        } else if paused && !behind && bytes < IN_FLIGHT_BYTES_MAX / 2 {
-            self.switch(false);
-        }
-    }
-
-    fn switch(&mut self, pause: bool) {
-        let done = self.consumer.assignment().and_then(|list| match pause {
-            true => self.consumer.pause(&list),
-            false => self.consumer.resume(&list),
-        });
-        match done {
-            Ok(()) => self.consumer.context().paused.store(pause, Ordering::Relaxed),
-            Err(error) => tracing::debug!(%error, pause, "pause or resume to be tried again"),
         }
     }
 
@@ -452,39 +437,41 @@ impl Poller {
     /// Closes the consumer: it revokes everything, and the callback waits for the pipeline's last
     /// commit, then leaves the group.
     fn leave(self) {
-        let events = self.consumer.context().events.clone();
-        drop(self.consumer);
+        let Self { consumer, queue, .. } = self;
+        let events = consumer.context().events.clone();
+        *consumer.context().queue() = None;
+        // Closing would wait for the records in it.
+        drop(queue);
+        drop(consumer);
         if events.blocking_send(SourceEvent::Closed).is_err() {
             tracing::debug!("the pipeline has ended before its source");
         }
     }
 }
 
+fn hand_over(owned: &mut Owned, gauge: &ByteGauge, waiting: &mut VecDeque<SourceBatch>) {
+    let held = gauge.hold(owned.records.bytes());
+    waiting.push_back(SourceBatch { records: owned.records.take(), epoch: owned.epoch, held });
+}
+
 /// Appends a record to its topic partition. False if it is not ours or already accounted for.
-fn append(
-    consumer: &BaseConsumer<Context>,
-    last: &mut usize,
-    message: &BorrowedMessage<'_>,
-) -> bool {
-    let mut owned = consumer.context().owned();
-    let (topic, partition) = (message.topic(), message.partition());
-    let is_it = |o: &super::rebalance::Owned| {
-        o.topic_partition.partition == partition && *o.topic_partition.topic == *topic
-    };
+#[inline]
+fn append(owned: &mut [Owned], last: &mut usize, record: &Taken<'_>) -> bool {
+    let is_it =
+        |owned: &Owned| record.is_of(&owned.topic_partition.topic, owned.topic_partition.partition);
     if !owned.get(*last).is_some_and(is_it) {
         match owned.iter().position(is_it) {
             Some(index) => *last = index,
             None => return false,
         }
     }
-    let Some(offset) = Offset::new(message.offset()) else { return false };
-    let timestamp = message.timestamp().to_millis().unwrap_or(-1);
+    let Some(offset) = Offset::new(record.offset()) else { return false };
     let records = &mut owned[*last].records;
-    if !records.push(offset, timestamp, message.payload()) {
+    if !records.push(offset, record.timestamp_ms(), record.value()) {
         return false;
     }
     if records.keeps_envelopes() {
-        records.envelope(message.key(), headers(message));
+        records.envelope(record.key(), record.headers());
     }
     true
 }

@@ -1,14 +1,15 @@
 //! 3 · Kafka source: batches of bytes per topic partition, and the events around them.
 //!
 //! One OS thread per consumer polls librdkafka ([`kafka`]) and never waits for storage. It hands
-//! over [`SourceBatch`]es through a bounded queue and pauses its topic partitions when that is full
-//! or too many bytes are under way. Assignment and revocation are [`SourceEvent`]s whose sender
+//! over [`SourceBatch`]es through a bounded queue and takes no more records while that is full or
+//! too many bytes are under way. Assignment and revocation are [`SourceEvent`]s whose sender
 //! waits for the pipeline's answer, since only the pipeline knows where the table stands.
 //!
 //! The engine knows Kafka by three things, so that a simulation can stand in for it: a [`Cluster`] to
 //! connect to, the [`Source`] of a member of the group, and a [`Witness`] to ask.
 
 mod client;
+mod data_queue;
 mod glimpse;
 mod group;
 mod headers;

@@ -8,9 +8,8 @@
 //! although another member owns the topic partitions already. Only the table's compare-and-swap
 //! tells.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use connector_api::clock::Clock;
@@ -27,6 +26,7 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 
 use super::client::Reports;
+use super::data_queue::DataQueue;
 use super::topic_id::topic_id;
 use super::{AssignedPartition, Noted, SourceEvent, Start, tail};
 use crate::config::{KafkaPlan, OnLoss, StartAt};
@@ -61,8 +61,8 @@ pub(super) struct Context {
     pub(super) keeps_envelopes: bool,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) revoke_timeout: Duration,
-    /// Reading is paused. librdkafka keeps that with a topic partition, also while it is not ours.
-    pub(super) paused: AtomicBool,
+    /// Where records go, until the consumer closes.
+    pub(super) queue: Mutex<Option<Arc<DataQueue>>>,
 }
 
 impl ClientContext for Context {
@@ -94,8 +94,12 @@ impl ConsumerContext for Context {
 }
 
 impl Context {
-    pub(super) fn owned(&self) -> std::sync::MutexGuard<'_, Vec<Owned>> {
-        self.owned.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(super) fn owned(&self) -> MutexGuard<'_, Vec<Owned>> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn queue(&self) -> MutexGuard<'_, Option<Arc<DataQueue>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Collects the records of a topic partition from a start on.
@@ -130,18 +134,26 @@ impl Context {
             )
             .map_err(|e| Error::internal("a start offset cannot be assigned").with_source(e))?;
         }
+        self.forward(&starts)?;
         give_assignment(consumer, list)?;
-        if self.paused.load(Ordering::Relaxed) && list.count() > 0 {
-            consumer
-                .pause(list)
-                .map_err(|e| Error::external("topic partitions cannot be paused").with_source(e))?;
-        }
         self.owned().extend(starts.into_iter().map(|start| Owned {
             epoch: start.epoch,
             records: self.builder(&start),
             topic_partition: start.topic_partition,
         }));
         Ok(())
+    }
+
+    /// Lets the records of topic partitions go where they are taken from.
+    fn forward(&self, starts: &[Start]) -> Result<()> {
+        let Some(queue) = &*self.queue() else {
+            return Err(Error::internal(
+                "topic partitions were assigned to a consumer that closes",
+            ));
+        };
+        starts.iter().try_for_each(|start| {
+            queue.forward(&start.topic_partition.topic, start.topic_partition.partition)
+        })
     }
 
     /// Asks the pipeline where to begin. An empty list is normal, and nothing to ask for.
@@ -204,13 +216,6 @@ impl Context {
                     );
                 }
             }
-        }
-        // Or it would still be paused when it comes back, and nobody would resume it.
-        if self.paused.load(Ordering::Relaxed)
-            && list.count() > 0
-            && let Err(error) = consumer.resume(list)
-        {
-            tracing::debug!(%error, "topic partitions that are handed back stay paused");
         }
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
