@@ -24,6 +24,7 @@ pub mod commands;
 pub mod commit;
 pub mod config;
 mod jitter;
+pub mod memory;
 pub mod observe;
 pub mod pipeline;
 pub mod query;

@@ -53,6 +53,9 @@ struct Args {
     /// How the producer compresses: none, lz4, zstd.
     #[arg(long, default_value = "none")]
     compression: String,
+    /// Runs `alluvium` under `perf record`, and leaves `perf.data` of the last run of each table in this folder.
+    #[arg(long)]
+    profile: Option<PathBuf>,
     /// Where the result goes as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -78,7 +81,8 @@ fn main() {
         let records = (args.records as f64 * workload.share) as usize;
         let topic = case.topic(load::PARTITIONS);
         let bytes = load::produce(&topic, (workload.records)(), records, &args.compression);
-        let mut bench = Bench { case: &case, workload, topic, records, run: 0 };
+        let profile = args.profile.as_deref();
+        let mut bench = Bench { case: &case, workload, topic, records, profile, run: 0 };
         report.begin(workload.name, records, bytes);
         // Not counted: it warms the caches, and its file has the columns that the ceiling is to write.
         let (_, like) = bench.alluvium("delta");
@@ -101,6 +105,7 @@ struct Bench<'a> {
     workload: &'static Workload,
     topic: String,
     records: usize,
+    profile: Option<&'a Path>,
     run: usize,
 }
 
@@ -122,8 +127,12 @@ impl Bench<'_> {
             commit_interval: "30s",
             ..Connector::new(&self.case.unique(&name), &self.topic, &location)
         };
-        let mut command = Command::new(std::env::current_exe().unwrap().with_file_name("alluvium"));
-        command.arg("run").arg(connector.write(self.case)).arg("--until-end");
+        let binary = std::env::current_exe().unwrap().with_file_name("alluvium");
+        let mut command = match self.profile {
+            Some(folder) => profiled(folder, &format!("{}-{table}", self.workload.name)),
+            None => Command::new("env"),
+        };
+        command.arg(binary).arg("run").arg(connector.write(self.case)).arg("--until-end");
         let mut usage = measured(command, self.case, &name);
         match &location {
             Location::Local(folder) => {
@@ -155,6 +164,14 @@ impl Bench<'_> {
         assert_eq!(rows, self.records as i64, "rows in {}", folder.display());
         usage
     }
+}
+
+/// Records where the time of what follows in the command goes.
+fn profiled(folder: &Path, name: &str) -> Command {
+    let mut command = Command::new("perf");
+    command.args(["record", "--quiet", "--freq", "499", "--output"]);
+    command.arg(std::path::absolute(folder).unwrap().join(format!("{name}.perf.data"))).arg("--");
+    command
 }
 
 /// The data files in a folder.

@@ -80,6 +80,9 @@ impl Tls {
 }
 
 impl Broker {
+    /// How long a password by TLS holds before the broker asks for it again.
+    pub const PASSWORD_ASKED_EVERY: Duration = Duration::from_secs(4);
+
     fn find_or_start() -> Broker {
         let broker = match std::env::var("ALLUVIUM_IT_KAFKA") {
             Ok(bootstrap) => {
@@ -105,7 +108,8 @@ impl Broker {
             .replace("@folder", &folder.to_string_lossy())
             .replace("@log", &log.to_string_lossy())
             .replace("@user", SASL_USER)
-            .replace("@password", SASL_PASSWORD);
+            .replace("@password", SASL_PASSWORD)
+            .replace("@asked_every", &Self::PASSWORD_ASKED_EVERY.as_millis().to_string());
         fs::write(folder.join("server.properties"), properties).unwrap();
         let log = folder.join("server.log");
         fs::write(folder.join("log4j2.yaml"), LOGGING.replace("@log", &log.to_string_lossy()))
@@ -169,6 +173,19 @@ impl Broker {
             (!self.topics().iter().any(|known| known == topic)).then_some(())
         });
         self.create_topic(topic, partitions);
+    }
+
+    /// Gives a user of the listener with passwords and TLS a new password.
+    pub fn set_password(&self, user: &str, password: &str) {
+        let output = Command::new("java")
+            .args(["-XX:TieredStopAtLevel=1", "-cp"])
+            .arg(paths::cached("kafka/libs").join("*"))
+            .args(["kafka.admin.ConfigCommand", "--bootstrap-server", &self.bootstrap])
+            .args(["--alter", "--entity-type", "users", "--entity-name", user, "--add-config"])
+            .arg(format!("SCRAM-SHA-512=[password={password}]"))
+            .output()
+            .expect("java is there");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 
     /// Deletes a topic, if the broker still answers.
@@ -293,6 +310,7 @@ listener.name.password.sasl.enabled.mechanisms=PLAIN
 listener.name.password.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_@user="@password";
 listener.name.passwordtls.sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.passwordtls.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.passwordtls.scram-sha-512.connections.max.reauth.ms=@asked_every
 listener.name.mutualtls.ssl.client.auth=required
 ssl.keystore.type=PEM
 ssl.keystore.location=@folder/broker.pem

@@ -222,6 +222,8 @@ impl Sending {
         config
             .set("enable.idempotence", "true")
             .set("compression.type", "lz4")
+            // What a record may have is the broker's to say.
+            .set("message.max.bytes", "8000000")
             .set("linger.ms", "20");
         properties.iter().for_each(|(key, value)| {
             config.set(*key, *value);

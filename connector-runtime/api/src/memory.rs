@@ -246,7 +246,8 @@ impl TableWriter for Writer {
         let rows = self.rows.iter().map(|batch| batch.num_rows() as u64).sum();
         let bytes = |batch: &RecordBatch| batch.get_array_memory_size() as u64;
         let unfinished = || self.rows.iter().map(bytes).sum();
-        FileStatus { rows, encoded_bytes: self.finished.as_ref().map_or_else(unfinished, bytes) }
+        let memory_bytes = self.finished.as_ref().map_or_else(unfinished, bytes);
+        FileStatus { rows, encoded_bytes: memory_bytes, memory_bytes }
     }
 
     fn finish(&mut self) -> Result<()> {

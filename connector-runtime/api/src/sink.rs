@@ -68,13 +68,15 @@ pub trait TableWriters: Send + Sync + fmt::Debug {
     ) -> Result<Box<dyn TableWriter>>;
 }
 
-/// What the rolling policy looks at.
+/// What the rolling policy and the memory budget look at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FileStatus {
     /// Rows written.
     pub rows: u64,
     /// Size that the file would have if it were closed now, estimated.
     pub encoded_bytes: u64,
+    /// Memory that it takes, estimated.
+    pub memory_bytes: u64,
 }
 
 /// One data file that is being written. When to close it is the runtime's decision.

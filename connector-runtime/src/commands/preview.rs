@@ -25,6 +25,7 @@ use super::situation::{Situation, blocking};
 use crate::commit::recover::Recovery;
 use crate::commit::refusals;
 use crate::config::{ConnectorPlan, OnBadRecord};
+use crate::memory::MemoryShare;
 use crate::observe::terminal::grouped;
 use crate::pipeline::table::{SAMPLE_RECORDS_MAX, decode_request, not_inferred, schema_for_new};
 use crate::query::{self, Look, print_batches, written};
@@ -401,7 +402,7 @@ fn columns(
         None if count == 0 => return Ok(None),
         None => ColumnsFrom::Records(count.min(SAMPLE_RECORDS_MAX)),
     };
-    let gauge = ByteGauge::default();
+    let gauge = ByteGauge::new(&MemoryShare::alone());
     let batch = |records: &RawRecords| SourceBatch {
         records: records.clone(),
         epoch: 0,

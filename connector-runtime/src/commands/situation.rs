@@ -9,6 +9,7 @@ use connector_api::{Context, Result};
 
 use crate::commit::recover::{PartitionFacts, Recovery, recover};
 use crate::config::{ConnectorPlan, StartAt};
+use crate::memory::MemoryShare;
 use crate::source::{AssignedPartition, Prepared, Topics};
 
 /// Where a connector stands.
@@ -37,7 +38,8 @@ impl Situation {
             None => OffsetCheckpoint::default(),
         };
         let asked = plan.clone();
-        let prepared = blocking(move || Prepared::connect(&asked, clock)).await;
+        let prepared =
+            blocking(move || Prepared::connect(&asked, clock, MemoryShare::alone())).await;
         let (kafka, topics) = prepared.context(doing)?;
         Ok(Self { table, stored, kafka: Arc::new(kafka), topics })
     }

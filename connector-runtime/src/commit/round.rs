@@ -60,6 +60,8 @@ pub enum SealReason {
     Interval,
     /// Enough bytes are encoded.
     Bytes,
+    /// It takes as much memory as there is for it (MM-1).
+    Memory,
     /// Topic partitions are handed back.
     Revoke,
     /// Everything that `--until-end` asked for is read.

@@ -50,6 +50,7 @@ pub use plan::{
     ConnectorPlan, KafkaPlan, OnBadRecord, OnLoss, Owner, SchemaPlan, StartAt, TablePlan,
     TopicSelection, WritePlan,
 };
+pub(crate) use units::{SIZES, size};
 
 /// The connectors that this program was linked with.
 #[derive(Debug, Clone, Default)]

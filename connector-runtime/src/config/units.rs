@@ -10,7 +10,7 @@ const UNITS: [(&str, u64); 5] =
 
 /// Examples for messages.
 pub(super) const DURATIONS: &str = "`500ms`, `30s`, `5m`, `1h30m`";
-pub(super) const SIZES: &str = "`64MiB`, `128 MB`, `1GiB`";
+pub(crate) const SIZES: &str = "`64MiB`, `128 MB`, `1GiB`";
 
 /// Reads numbers with units, such as `1h30m`; `None` for anything else.
 pub(super) fn duration(text: &str) -> Option<Duration> {
@@ -45,7 +45,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// Reads a number of bytes with a unit, such as `128MiB`; `None` for anything else.
-pub(super) fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     ByteSize::from_str(text.trim()).ok().map(|size| size.as_u64())
 }
 

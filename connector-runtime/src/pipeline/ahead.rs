@@ -14,6 +14,7 @@ use super::Pipeline;
 use super::in_place::Letters;
 use crate::commit::round::{Action, CommitRound, Event, StagedRound};
 use crate::commit::settle::{OVERTAKEN, Settle, TableRole};
+use crate::memory::Held;
 use crate::source::Command;
 use crate::write::SealedFiles;
 
@@ -38,6 +39,8 @@ pub(super) struct Ahead {
     pub(super) causes: BTreeMap<&'static str, u64>,
     /// Its dead letters.
     pub(super) letters: Letters,
+    /// What its files take.
+    pub(super) _memory: Held,
 }
 
 /// What waits to be started.

@@ -11,6 +11,7 @@ use super::jobs::{BatchResult, NextBatch};
 use super::{BATCHES_PER_JOB, Pipeline, new_round};
 use crate::commit::round::{Action, Event, SealReason};
 use crate::config::OnBadRecord;
+use crate::memory::Held;
 use crate::source::Command;
 use crate::write::Lane;
 
@@ -30,6 +31,11 @@ impl Pipeline {
         let Some(mut lane) = self.lane.take() else { return Ok(()) };
         if self.seal_due.is_none() && lane.is_full() {
             self.seal_due = Some(SealReason::Bytes);
+        }
+        // While a round is ahead, its end makes room first.
+        let is_short = self.ahead.is_none() && !self.settings.memory.has_room();
+        if self.seal_due.is_none() && is_short && self.collecting_memory.bytes() > 0 {
+            self.seal_due = Some(SealReason::Memory);
         }
         match self.seal_due {
             Some(reason) if self.ahead.is_none() => {
@@ -97,6 +103,10 @@ impl Pipeline {
                     number: self.rounds,
                     causes: std::mem::take(&mut self.causes),
                     letters: std::mem::take(&mut self.letters),
+                    _memory: std::mem::replace(
+                        &mut self.collecting_memory,
+                        Held::none(&self.settings.memory),
+                    ),
                 });
                 self.lane_generation = self.generation;
                 self.jobs.seal(lane);
@@ -116,6 +126,7 @@ impl Pipeline {
             lane.abandon();
             self.lane_generation = self.generation;
         }
+        self.collecting_memory.resize(lane.memory_bytes());
         self.lane = Some(lane);
         current
     }
@@ -185,6 +196,7 @@ impl Pipeline {
         self.recount_sample();
         if let Some(lane) = &mut self.lane {
             lane.abandon();
+            self.collecting_memory.resize(0);
             self.lane_generation = self.generation;
         }
         let starts = self.partitions.rewind(stored, self.ahead.as_ref().map(|ahead| &ahead.delta));

@@ -50,6 +50,7 @@ use crate::commit::round::{CommitRound, Event, SealReason};
 use crate::commit::settle::TableRole;
 use crate::commit::tables::{Checkpoints, DeadLetterTable, Tables};
 use crate::config::{ConnectorPlan, OnBadRecord};
+use crate::memory::{Held, MemoryShare};
 use crate::observe::progress::Progress;
 use crate::source::{Command, Source, SourceBatch, SourceEvent, Topics, Witness};
 use crate::write::{Lane, LaneSettings};
@@ -82,6 +83,8 @@ pub struct PipelineSettings {
     pub known_at_start: BTreeSet<TopicPartition>,
     /// Dead letters that the anchor does not know of yet, also by an earlier start of the connector.
     pub in_place: Arc<InPlace>,
+    /// What the connector may hold.
+    pub memory: MemoryShare,
 }
 
 /// The state of one connector.
@@ -104,6 +107,8 @@ pub struct Pipeline {
     /// The round that is on its way into the table.
     ahead: Option<Ahead>,
     seal_due: Option<SealReason>,
+    /// What its files take.
+    collecting_memory: Held,
     /// How often a record of the collecting round was rejected, by the code of the cause.
     causes: BTreeMap<&'static str, u64>,
     /// The dead letters of the collecting round.
@@ -156,6 +161,7 @@ impl Pipeline {
     ) -> Result<Self> {
         let until_end = settings.until_end.then(|| UntilEnd::new(topics));
         let round = new_round(&settings, 1);
+        let collecting_memory = Held::none(&settings.memory);
         let mut pipeline = Self {
             settings,
             source,
@@ -170,6 +176,7 @@ impl Pipeline {
             rounds: 1,
             ahead: None,
             seal_due: None,
+            collecting_memory,
             causes: BTreeMap::new(),
             letters: Letters::new(),
             generation: 0,

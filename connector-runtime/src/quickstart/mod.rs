@@ -23,6 +23,7 @@ use self::folder::Folder;
 use self::outcome::Produced;
 use self::screen::{Screen, shell_word};
 use crate::config::{self, ConnectorPlan, Registry};
+use crate::memory;
 use crate::query::{Session, Tables};
 use crate::worker::{self, RunOptions};
 
@@ -124,8 +125,9 @@ async fn produce(broker: EmbeddedBroker, records: u64) -> Result<Produced> {
 
 /// Runs the connector until it has read what the topic holds.
 async fn run_connector(plans: &[ConnectorPlan], show_progress: bool) -> Result<()> {
-    let options = RunOptions { until_end: true, show_progress };
-    let ended = worker::run(plans.to_vec(), options).await;
+    let memory_bytes = memory::default_bytes();
+    let options = RunOptions { until_end: true, show_progress, memory_bytes };
+    let ended = worker::run(plans.to_vec(), options).await?;
     match ended.into_iter().find_map(|ended| ended.error) {
         Some(error) => Err(error).context(|| "the quickstart's connector stopped"),
         None => Ok(()),

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use connector_api::Error;
 use connector_api::config::Secret;
+use connector_api::{Error, Result};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
 use crate::config::KafkaPlan;
+use crate::memory::MemoryShare;
 
 /// What the user may override. Chosen by measurement, or for a quick return after a crash: 6 s of silence are the
 /// least that brokers take by default (`group.min.session.timeout.ms`).
@@ -21,7 +22,6 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("heartbeat.interval.ms", "1500"),
     ("fetch.min.bytes", "65536"),
     ("fetch.wait.max.ms", "100"),
-    ("queued.max.messages.kbytes", "32768"),
     ("client.id", "alluvium"),
 ];
 
@@ -32,6 +32,9 @@ const FIXED: &[(&str, &str)] = &[
     ("auto.offset.reset", "error"),
     ("enable.partition.eof", "false"),
 ];
+
+/// What a record in librdkafka's queue takes at least, beside its bytes.
+const QUEUED_MESSAGE_BYTES: usize = 512;
 
 /// With the broker-side group protocol (KIP-848) these are the broker's to set, and librdkafka refuses them.
 const CLASSIC_ONLY: &[&str] =
@@ -73,6 +76,28 @@ pub(super) fn consumer_config(plan: &KafkaPlan) -> ClientConfig {
         config.set(*key, *value);
     }
     config
+}
+
+/// Bounds what a consumer fetches ahead by the connector's share of the memory. Returns the bytes that it
+/// holds by itself. An error if the user's own bound is more than the share.
+pub(super) fn bound_fetches(
+    config: &mut ClientConfig,
+    plan: &KafkaPlan,
+    memory: &MemoryShare,
+) -> Result<usize> {
+    const QUEUE: &str = "queued.max.messages.kbytes";
+    let said = plan.properties.get(QUEUE).and_then(|said| said.expose().parse::<usize>().ok());
+    let queue = said.map_or(memory.fetch_queue_bytes(), |kbytes| kbytes.saturating_mul(1024));
+    let bytes = memory.fetch_bytes(queue)?;
+    let bounds = [
+        (QUEUE, queue / 1024),
+        ("queued.min.messages", (queue / QUEUED_MESSAGE_BYTES).max(1)),
+        ("fetch.max.bytes", queue),
+    ];
+    for (key, bound) in bounds.into_iter().filter(|(key, _)| !plan.properties.contains_key(*key)) {
+        config.set(key, bound.to_string());
+    }
+    Ok(bytes)
 }
 
 /// Why there can be no consumer with these properties: librdkafka has read what they name.

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use connector_api::clock::{Clock, Moment};
 use connector_api::ids::TopicPartition;
 use connector_api::offsets::Offset;
+use connector_api::record::RawRecordsBuilder;
 use connector_api::{Error, Result, Retry};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -18,7 +19,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::mpsc;
 
-use super::client::{Reports, consumer_config, refused};
+use super::client::{Reports, bound_fetches, consumer_config, refused};
 use super::data_queue::{DataQueue, Taken};
 use super::rebalance::{ASK_TIMEOUT, Context, Owned, describe, note_group_offsets};
 use super::witness::{self, TopicWitness};
@@ -26,17 +27,18 @@ use super::{
     ByteGauge, Cluster, Command, Connected, Source, SourceBatch, SourceEvent, Start, Topics,
 };
 use crate::config::{ConnectorPlan, KafkaPlan, OnBadRecord, TopicSelection};
+use crate::memory::{Held, MemoryShare};
 
 /// A batch is handed over when it has this many bytes,
 const BATCH_BYTES: usize = 1024 * 1024;
+/// or this many records: a decoded one takes room in each column, however short it is,
+const BATCH_RECORDS: usize = 8192;
 /// or when its first record is this old,
 const BATCH_AGE: Duration = Duration::from_millis(50);
 /// or when no record comes for this long.
 const IDLE_POLL: Duration = Duration::from_millis(10);
 /// The longest wait, so that commands and rebalances are heard.
 const LONGEST_POLL: Duration = Duration::from_millis(50);
-/// Bytes of batches under way at which no more records are taken.
-const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Batches that wait for the pipeline.
 const BATCHES_QUEUED: usize = 64;
 /// Reports that are read to find out why no broker answers.
@@ -48,10 +50,15 @@ pub struct Kafka;
 
 #[async_trait]
 impl Cluster for Kafka {
-    async fn connect(&self, plan: &Arc<ConnectorPlan>, clock: Arc<dyn Clock>) -> Result<Connected> {
-        let plan = plan.clone();
+    async fn connect(
+        &self,
+        plan: &Arc<ConnectorPlan>,
+        clock: Arc<dyn Clock>,
+        memory: &MemoryShare,
+    ) -> Result<Connected> {
+        let (plan, memory) = (plan.clone(), memory.clone());
         let connecting = tokio::task::spawn_blocking(move || {
-            let (prepared, topics) = Prepared::connect(&plan, clock)?;
+            let (prepared, topics) = Prepared::connect(&plan, clock, memory)?;
             Ok(Connected {
                 topics,
                 witness: Arc::new(TopicWitness::new(&plan.source)?),
@@ -68,6 +75,9 @@ pub struct Prepared {
     pub(super) plan: KafkaPlan,
     events: mpsc::Receiver<SourceEvent>,
     pub(super) clock: Arc<dyn Clock>,
+    memory: MemoryShare,
+    /// What the consumer holds by itself.
+    fetch_bytes: usize,
 }
 
 impl std::fmt::Debug for Prepared {
@@ -80,7 +90,11 @@ impl Prepared {
     /// Connects, and checks that the brokers answer and the topics are there. Joins no group yet.
     ///
     /// Blocks, for up to 10 s if no broker answers.
-    pub fn connect(plan: &ConnectorPlan, clock: Arc<dyn Clock>) -> Result<(Self, Topics)> {
+    pub fn connect(
+        plan: &ConnectorPlan,
+        clock: Arc<dyn Clock>,
+        memory: MemoryShare,
+    ) -> Result<(Self, Topics)> {
         let (sender, events) = mpsc::channel(16);
         let context = Context {
             events: sender,
@@ -92,17 +106,20 @@ impl Prepared {
             revoke_timeout: plan.write.revoke_timeout,
             queue: Mutex::default(),
         };
+        let mut config = consumer_config(&plan.source);
+        let fetch_bytes = bound_fetches(&mut config, &plan.source, &memory)?;
         let consumer: BaseConsumer<Context> =
-            consumer_config(&plan.source).create_with_context(context).map_err(refused)?;
-        let prepared = Prepared { consumer, plan: plan.source.clone(), events, clock };
+            config.create_with_context(context).map_err(refused)?;
+        let plan = plan.source.clone();
+        let prepared = Prepared { consumer, plan, events, clock, memory, fetch_bytes };
         let names = prepared.topic_partitions()?;
-        let topics = describe(&prepared.consumer, &names, &plan.source)?;
+        let topics = describe(&prepared.consumer, &names, &prepared.plan)?;
         Ok((prepared, topics))
     }
 
     /// Joins the group and starts to read.
     pub fn join(self) -> Result<Source> {
-        let Self { consumer, plan, events, clock } = self;
+        let Self { consumer, plan, events, clock, memory, fetch_bytes } = self;
         let queue = Arc::new(DataQueue::new(consumer.client()));
         *consumer.context().queue() = Some(queue.clone());
         let failed =
@@ -122,7 +139,8 @@ impl Prepared {
             batches: batch_sender,
             waiting: VecDeque::new(),
             queue,
-            gauge: ByteGauge::default(),
+            gauge: ByteGauge::new(&memory),
+            _fetched: memory.hold(fetch_bytes),
             last: 0,
             oldest: None,
             clock,
@@ -210,6 +228,8 @@ struct Poller {
     /// Batches that found the pipeline's queue full. No records are taken while there are any.
     waiting: VecDeque<SourceBatch>,
     gauge: ByteGauge,
+    /// What the consumer holds by itself.
+    _fetched: Held,
     /// Index of the topic partition of the last record: the next one mostly is of the same.
     last: usize,
     /// When the first record came that was not handed over yet.
@@ -242,7 +262,7 @@ impl Poller {
     }
 
     fn is_behind(&self) -> bool {
-        !self.waiting.is_empty() || self.gauge.bytes() > IN_FLIGHT_BYTES_MAX
+        !self.waiting.is_empty() || !self.gauge.has_room()
     }
 
     /// Takes what has come, up to the first error, and hands over what is due.
@@ -258,9 +278,9 @@ impl Poller {
                 // What follows waits until it is decided what that means.
                 return ControlFlow::Break(());
             }
-            if append(&mut owned, last, record) && owned[*last].records.bytes() >= BATCH_BYTES {
+            if append(&mut owned, last, record) && is_full(&owned[*last].records) {
                 hand_over(&mut owned[*last], gauge, waiting);
-                if gauge.bytes() > IN_FLIGHT_BYTES_MAX {
+                if !gauge.has_room() {
                     return ControlFlow::Break(());
                 }
             }
@@ -447,6 +467,10 @@ impl Poller {
             tracing::debug!("the pipeline has ended before its source");
         }
     }
+}
+
+fn is_full(records: &RawRecordsBuilder) -> bool {
+    records.bytes() >= BATCH_BYTES || records.len() >= BATCH_RECORDS
 }
 
 fn hand_over(owned: &mut Owned, gauge: &ByteGauge, waiting: &mut VecDeque<SourceBatch>) {

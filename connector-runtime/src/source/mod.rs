@@ -35,6 +35,7 @@ use connector_api::{Error, Result};
 use tokio::sync::mpsc;
 
 use crate::config::ConnectorPlan;
+use crate::memory::{Held, MemoryShare};
 
 pub use glimpse::{Glimpse, Stretch, glimpse};
 pub use kafka::{Kafka, Prepared};
@@ -49,7 +50,12 @@ pub type Topics = Vec<AssignedPartition>;
 #[async_trait]
 pub trait Cluster: fmt::Debug + Send + Sync {
     /// Connects, and checks that the brokers answer and the topics are there. Joins no group yet.
-    async fn connect(&self, plan: &Arc<ConnectorPlan>, clock: Arc<dyn Clock>) -> Result<Connected>;
+    async fn connect(
+        &self,
+        plan: &Arc<ConnectorPlan>,
+        clock: Arc<dyn Clock>,
+        memory: &MemoryShare,
+    ) -> Result<Connected>;
 }
 
 /// A connection that has not joined its group yet.
@@ -210,31 +216,40 @@ pub enum Command {
 }
 
 /// The bytes of batches that are under way, shared by the source and its batches.
-#[derive(Debug, Clone, Default)]
-pub struct ByteGauge(Arc<AtomicUsize>);
+#[derive(Debug, Clone)]
+pub struct ByteGauge {
+    in_flight: Arc<AtomicUsize>,
+    memory: MemoryShare,
+}
 
 impl ByteGauge {
-    /// Counts bytes until the returned value is dropped.
-    pub fn hold(&self, bytes: usize) -> InFlight {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-        InFlight { gauge: self.clone(), bytes }
+    /// Counts batches of this connector.
+    pub fn new(memory: &MemoryShare) -> Self {
+        Self { in_flight: Arc::default(), memory: memory.clone() }
     }
 
-    /// Bytes that are counted now.
-    pub fn bytes(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+    /// Counts bytes until the returned value is dropped.
+    pub fn hold(&self, bytes: usize) -> InFlight {
+        self.in_flight.fetch_add(bytes, Ordering::Relaxed);
+        InFlight { in_flight: self.in_flight.clone(), held: self.memory.hold(bytes) }
+    }
+
+    /// False while no more should be taken: enough is under way, or the connector has no room for more.
+    pub fn has_room(&self) -> bool {
+        let in_flight = self.in_flight.load(Ordering::Relaxed);
+        in_flight < self.memory.in_flight_bytes_max() && self.memory.has_room()
     }
 }
 
 /// Bytes counted by a [`ByteGauge`].
 #[derive(Debug)]
 pub struct InFlight {
-    gauge: ByteGauge,
-    bytes: usize,
+    in_flight: Arc<AtomicUsize>,
+    held: Held,
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.gauge.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.in_flight.fetch_sub(self.held.bytes(), Ordering::Relaxed);
     }
 }

@@ -18,8 +18,9 @@ pub(super) async fn run(running: Running) -> Result<()> {
         prepared = prepare(&running) => prepared,
         _ = drain.wait_for(|drain| *drain) => return Ok(()),
     };
-    let Running { plan, outside, progress, drain, until_end, known_at_start, in_place, .. } =
-        running;
+    let Running {
+        plan, outside, progress, drain, until_end, known_at_start, in_place, memory, ..
+    } = running;
     let doing = || format!("connector `{}`", plan.name);
     let (mut table, connected) = prepared.context(doing)?;
     let Connected { topics, witness, join } = connected;
@@ -54,6 +55,7 @@ pub(super) async fn run(running: Running) -> Result<()> {
         until_end,
         known_at_start,
         in_place,
+        memory,
     };
     Pipeline::new(settings, source, witness, table, &topics)
         .context(doing)?
@@ -64,9 +66,9 @@ pub(super) async fn run(running: Running) -> Result<()> {
 
 /// Opens the table and asks the brokers. Nothing has been promised to anybody yet, so it may be dropped.
 async fn prepare(running: &Running) -> Result<(Option<OpenTable>, Connected)> {
-    let Running { plan, outside, .. } = running;
+    let Running { plan, outside, memory, .. } = running;
     let table = plan.table.sink.open(&plan.name).await?;
-    Ok((table, outside.cluster.connect(plan, outside.clock.clone()).await?))
+    Ok((table, outside.cluster.connect(plan, outside.clock.clone(), memory).await?))
 }
 
 /// How many offsets lie between the table and the ends of the logs.

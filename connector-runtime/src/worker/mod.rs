@@ -11,13 +11,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use connector_api::Error;
 use connector_api::clock::{Clock, SystemClock};
 use connector_api::ids::{ConnectorName, TopicPartition};
+use connector_api::{Error, Result};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::config::ConnectorPlan;
+use crate::memory::{self, MemoryShare};
 use crate::observe::progress::{Counts, Progress};
 use crate::observe::terminal::ProgressLine;
 use crate::pipeline::in_place::InPlace;
@@ -32,6 +33,8 @@ pub struct RunOptions {
     pub until_end: bool,
     /// Show progress on the terminal.
     pub show_progress: bool,
+    /// What the process may use.
+    pub memory_bytes: u64,
 }
 
 /// How one connector ended.
@@ -91,6 +94,8 @@ pub struct Running {
     pub until_end: bool,
     /// It is the only connector of its worker.
     pub alone: bool,
+    /// What it may hold.
+    pub memory: MemoryShare,
     /// The topic partitions that there were when the worker started: others are new, also to a later start.
     known_at_start: Arc<OnceLock<BTreeSet<TopicPartition>>>,
     /// Dead letters that the anchor does not know of yet, also to a later start.
@@ -112,6 +117,7 @@ impl Running {
             drain: drain.clone(),
             until_end,
             alone: true,
+            memory: MemoryShare::alone(),
             known_at_start: Arc::default(),
             in_place: Arc::default(),
         }
@@ -119,8 +125,9 @@ impl Running {
 }
 
 /// Runs connectors until they are drained, done or failed. The first signal drains, the second
-/// aborts the process at once, which loses nothing either.
-pub async fn run(plans: Vec<ConnectorPlan>, options: RunOptions) -> Vec<Ended> {
+/// aborts the process at once, which loses nothing either. An error if there is too little memory for them.
+pub async fn run(plans: Vec<ConnectorPlan>, options: RunOptions) -> Result<Vec<Ended>> {
+    let shares = memory::split(options.memory_bytes, plans.len())?;
     let (drain, drained) = watch::channel(false);
     let signals = tokio::spawn(signals::watch(drain));
     let outside = Outside::real();
@@ -128,9 +135,9 @@ pub async fn run(plans: Vec<ConnectorPlan>, options: RunOptions) -> Vec<Ended> {
     let mut connectors = JoinSet::new();
     let mut names = HashMap::new();
     let alone = plans.len() == 1;
-    for plan in plans {
-        let running =
-            Running { alone, ..Running::new(plan, &outside, &drained, options.until_end) };
+    for (plan, memory) in plans.into_iter().zip(shares) {
+        let running = Running::new(plan, &outside, &drained, options.until_end);
+        let running = Running { alone, memory, ..running };
         let name = running.plan.name.clone();
         shown.push((name.clone(), running.progress.clone()));
         names.insert(connectors.spawn(supervise(running)).id(), name);
@@ -147,7 +154,7 @@ pub async fn run(plans: Vec<ConnectorPlan>, options: RunOptions) -> Vec<Ended> {
     if let Some(line) = line {
         line.clear().await;
     }
-    ended
+    Ok(ended)
 }
 
 /// A connector whose task panicked: a bug, and no reason to harm the others.

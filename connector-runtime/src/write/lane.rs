@@ -20,6 +20,9 @@ use super::naming::FileNames;
 use super::partitioning::{Part, split, too_long};
 use super::rolling::{ROUND_FILES_MAX, roll_for_room, should_roll};
 
+/// Memory that each file takes beside its content: its names, its statistics, its place in a commit.
+const FILE_BYTES: u64 = 16 * 1024;
+
 /// What a lane writes, and how.
 #[derive(Debug)]
 pub struct LaneSettings {
@@ -167,10 +170,19 @@ impl Lane {
     /// Bytes of the round: encoded in files, and of its dead letters as they are in memory.
     fn bytes(&self) -> u64 {
         let files = self.open.values().chain(&self.finished);
-        let files: u64 = files.map(|file| file.status().encoded_bytes).sum();
-        let dead_letters =
-            self.dead_letters.iter().map(|batch| batch.rows().get_array_memory_size());
-        files + dead_letters.sum::<usize>() as u64
+        files.map(|file| file.status().encoded_bytes).sum::<u64>() + self.dead_letter_bytes()
+    }
+
+    /// Memory that the round takes. Nothing, if it has no content.
+    pub fn memory_bytes(&self) -> usize {
+        let files = self.open.values().chain(&self.finished);
+        let files: u64 = files.map(|file| file.status().memory_bytes + FILE_BYTES).sum();
+        usize::try_from(files + self.dead_letter_bytes()).unwrap_or(usize::MAX)
+    }
+
+    fn dead_letter_bytes(&self) -> u64 {
+        let batches = self.dead_letters.iter();
+        batches.map(|batch| batch.rows().get_array_memory_size() as u64).sum()
     }
 
     /// Finishes all open files and hands over the round's content.

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     fn status(encoded_bytes: u64) -> FileStatus {
-        FileStatus { rows: 1, encoded_bytes }
+        FileStatus { rows: 1, encoded_bytes, memory_bytes: encoded_bytes }
     }
 
     #[test]

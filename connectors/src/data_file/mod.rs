@@ -51,7 +51,8 @@ impl Encoder {
     /// Rows and bytes so far.
     pub(crate) fn status(&self) -> FileStatus {
         let encoded = self.parquet.bytes_written() + self.parquet.in_progress_size();
-        FileStatus { rows: self.rows, encoded_bytes: encoded as u64 }
+        let memory = self.parquet.bytes_written() + self.parquet.memory_size();
+        FileStatus { rows: self.rows, encoded_bytes: encoded as u64, memory_bytes: memory as u64 }
     }
 
     /// Closes the file. Checks WR-2: the footer counts the rows that were written.
@@ -66,6 +67,12 @@ impl Encoder {
         );
         Ok(Bytes::from(std::mem::take(self.parquet.inner_mut())))
     }
+}
+
+/// Of a file that is complete, and waits in memory to be stored.
+pub(crate) fn finished_status(rows: u64, content: &Bytes) -> FileStatus {
+    let bytes = content.len() as u64;
+    FileStatus { rows, encoded_bytes: bytes, memory_bytes: bytes }
 }
 
 fn parquet_error(error: ParquetError) -> Error {

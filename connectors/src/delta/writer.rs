@@ -164,10 +164,8 @@ impl TableWriter for DeltaWriter {
     fn status(&self) -> FileStatus {
         match &self.state {
             State::Writing(writing) => writing.file.status(),
-            State::Finished(finished) => {
-                FileStatus { rows: self.rows, encoded_bytes: finished.content.len() as u64 }
-            }
-            State::Failed => FileStatus { rows: self.rows, encoded_bytes: 0 },
+            State::Finished(finished) => data_file::finished_status(self.rows, &finished.content),
+            State::Failed => FileStatus { rows: self.rows, ..FileStatus::default() },
         }
     }
 

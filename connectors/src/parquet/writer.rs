@@ -116,10 +116,8 @@ impl TableWriter for ParquetWriter {
     fn status(&self) -> FileStatus {
         match &self.state {
             State::Writing(file) => file.status(),
-            State::Finished(content) => {
-                FileStatus { rows: self.rows, encoded_bytes: content.len() as u64 }
-            }
-            State::Failed => FileStatus { rows: self.rows, encoded_bytes: 0 },
+            State::Finished(content) => data_file::finished_status(self.rows, content),
+            State::Failed => FileStatus { rows: self.rows, ..FileStatus::default() },
         }
     }
 

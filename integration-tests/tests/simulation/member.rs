@@ -12,6 +12,7 @@ use connector_api::offsets::OffsetCheckpoint;
 use connector_api::record::RawRecordsBuilder;
 use connector_api::{Error, Result};
 use connector_runtime::config::ConnectorPlan;
+use connector_runtime::memory::MemoryShare;
 use connector_runtime::source::{
     ByteGauge, Cluster, Command, Connected, Noted, Source, SourceBatch, SourceEvent, Start,
 };
@@ -41,20 +42,26 @@ pub(crate) struct Connection {
 
 #[async_trait]
 impl Cluster for Connection {
-    async fn connect(&self, plan: &Arc<ConnectorPlan>, clock: Arc<dyn Clock>) -> Result<Connected> {
+    async fn connect(
+        &self,
+        plan: &Arc<ConnectorPlan>,
+        clock: Arc<dyn Clock>,
+        memory: &MemoryShare,
+    ) -> Result<Connected> {
         sleep(Duration::from_millis(self.world.between(1, 50))).await;
         let topics = self.broker.topics()?;
         let (connection, revoke_timeout) = (self.clone(), plan.write.revoke_timeout);
+        let gauge = ByteGauge::new(memory);
         Ok(Connected {
             topics,
             witness: Arc::new(self.broker.clone()),
-            join: Box::new(move || Ok(connection.join(clock, revoke_timeout))),
+            join: Box::new(move || Ok(connection.join(clock, revoke_timeout, gauge))),
         })
     }
 }
 
 impl Connection {
-    fn join(self, clock: Arc<dyn Clock>, revoke_timeout: Duration) -> Source {
+    fn join(self, clock: Arc<dyn Clock>, revoke_timeout: Duration, gauge: ByteGauge) -> Source {
         let (event_sender, events) = mpsc::channel(16);
         let (batch_sender, batches) = mpsc::channel(8);
         let (commands, command_receiver) = mpsc::channel(64);
@@ -71,7 +78,7 @@ impl Connection {
             heartbeat: Instant::now(),
             heard: Instant::now(),
             owned: BTreeMap::new(),
-            gauge: ByteGauge::default(),
+            gauge,
         };
         self.inside.start(member.run());
         Source { batches, events, commands, thread: None }

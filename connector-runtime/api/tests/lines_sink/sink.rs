@@ -195,7 +195,8 @@ impl TableWriter for LinesWriter {
     }
 
     fn status(&self) -> FileStatus {
-        FileStatus { rows: self.rows, encoded_bytes: self.lines.len() as u64 }
+        let bytes = self.lines.len() as u64;
+        FileStatus { rows: self.rows, encoded_bytes: bytes, memory_bytes: bytes }
     }
 
     fn finish(&mut self) -> Result<()> {
