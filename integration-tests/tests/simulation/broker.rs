@@ -268,9 +268,10 @@ impl Group {
         Some(Assignment { generation: self.generation, target })
     }
 
-    /// Topic partitions are handed back, and the member is ready for a generation.
-    pub(crate) fn hand_back(&mut self, member: u64, partitions: &BTreeSet<i32>, generation: u64) {
-        self.owner.retain(|partition, owner| *owner != member || !partitions.contains(partition));
+    /// The member says what it still reads, as in a JoinGroup request, and is ready for a generation. All else that
+    /// it had is free, also what it handed back in a request that nobody heard.
+    pub(crate) fn rejoin(&mut self, member: u64, keeps: &BTreeSet<i32>, generation: u64) {
+        self.owner.retain(|partition, owner| *owner != member || keeps.contains(partition));
         if let Some(member) = self.members.get_mut(&member) {
             member.ready_for = generation;
         }
