@@ -104,6 +104,12 @@ impl Broker {
         self.lock().logs[partition].entries.clone()
     }
 
+    /// How many entries of a kind there are in all topic partitions.
+    pub(crate) fn count(&self, is_one: impl Fn(&Entry) -> bool) -> usize {
+        let state = self.lock();
+        state.logs.iter().flat_map(|log| &log.entries).filter(|entry| is_one(entry)).count()
+    }
+
     pub(crate) fn entry(&self, partition: usize, offset: i64) -> Option<Entry> {
         let state = self.lock();
         let log = state.logs.get(partition)?;
