@@ -104,6 +104,12 @@ impl Broker {
         self.lock().logs[partition].entries.clone()
     }
 
+    /// How many entries of a kind there are in all topic partitions.
+    pub(crate) fn count(&self, is_one: impl Fn(&Entry) -> bool) -> usize {
+        let state = self.lock();
+        state.logs.iter().flat_map(|log| &log.entries).filter(|entry| is_one(entry)).count()
+    }
+
     pub(crate) fn entry(&self, partition: usize, offset: i64) -> Option<Entry> {
         let state = self.lock();
         let log = state.logs.get(partition)?;
@@ -268,9 +274,10 @@ impl Group {
         Some(Assignment { generation: self.generation, target })
     }
 
-    /// Topic partitions are handed back, and the member is ready for a generation.
-    pub(crate) fn hand_back(&mut self, member: u64, partitions: &BTreeSet<i32>, generation: u64) {
-        self.owner.retain(|partition, owner| *owner != member || !partitions.contains(partition));
+    /// The member says what it still reads, as in a JoinGroup request, and is ready for a generation. All else that
+    /// it had is free, also what it handed back in a request that nobody heard.
+    pub(crate) fn rejoin(&mut self, member: u64, keeps: &BTreeSet<i32>, generation: u64) {
+        self.owner.retain(|partition, owner| *owner != member || keeps.contains(partition));
         if let Some(member) = self.members.get_mut(&member) {
             member.ready_for = generation;
         }

@@ -182,10 +182,9 @@ impl Member {
                 owned.filter(|one| eager || !assignment.target.contains(one)).collect()
             };
             let Ok(eager) = self.broker.group(|group, _| group.eager) else { return Ok(()) };
-            let gone = moves(eager);
-            self.revoke(gone.clone(), false).await;
-            let generation = assignment.generation;
-            if self.broker.group(|group, _| group.hand_back(id, &gone, generation)).is_err() {
+            self.revoke(moves(eager), false).await;
+            let (generation, keeps) = (assignment.generation, self.owned.keys().copied().collect());
+            if self.broker.group(|group, _| group.rejoin(id, &keeps, generation)).is_err() {
                 return Ok(());
             }
             self.generation = generation;
@@ -322,4 +321,64 @@ impl Member {
 fn builder(start: &Start) -> RawRecordsBuilder {
     debug_assert_eq!(start.topic_partition, topic_partition(start.topic_partition.partition));
     RawRecordsBuilder::new(start.topic_partition.clone(), start.offset).with_envelopes()
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_runtime::source::AssignedPartition;
+
+    use super::*;
+    use crate::process::Process;
+    use crate::scenario::in_virtual_time;
+    use crate::time::VirtualClock;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A member without a pipeline, in a process of its own.
+    fn join(world: &World, broker: &Broker) -> Source {
+        let inside = Inside::default();
+        let (world, broker) = (world.clone(), broker.clone());
+        let connection = Connection { world, broker, inside: inside.clone() };
+        let source = connection.join(Arc::new(VirtualClock::start()), SECOND);
+        tokio::spawn(Process::new(inside, std::future::pending()));
+        source
+    }
+
+    /// Takes what a member is given next, from its beginning.
+    async fn take(source: &mut Source) -> Vec<i32> {
+        match source.events.recv().await {
+            Some(SourceEvent::Assigned { partitions, reply }) => {
+                let start = |one: AssignedPartition| Start {
+                    topic_partition: one.topic_partition,
+                    offset: at(0),
+                    epoch: 1,
+                };
+                let given = partitions.iter().map(|one| one.topic_partition.partition).collect();
+                reply.send(partitions.into_iter().map(start).collect()).unwrap();
+                given
+            }
+            other => panic!("nothing is given: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_handed_back_while_no_broker_answers_is_free_once_one_does() {
+        in_virtual_time(async {
+            let world = World::new(1);
+            world.calm();
+            let broker = Broker::new(2, false);
+            let mut one = join(&world, &broker);
+            assert_eq!(take(&mut one).await, [0, 1]);
+            let mut other = join(&world, &broker);
+            let Some(SourceEvent::Revoked { partitions, reply, .. }) = one.events.recv().await
+            else {
+                panic!("nothing is handed back");
+            };
+            assert_eq!(partitions, [topic_partition(1)]);
+            broker.go_away(5 * SECOND);
+            reply.send(OffsetCheckpoint::default()).unwrap();
+            let given = tokio::time::timeout(60 * SECOND, take(&mut other)).await;
+            assert_eq!(given.expect("it stays with who does not read it"), [1]);
+        });
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use connector_runtime::worker::Ended;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 
@@ -45,8 +46,8 @@ impl Inside {
 /// The process. Ends when the worker does and its threads have.
 pub(crate) struct Process {
     inside: Inside,
-    worker: BoxFuture<'static, Ended>,
-    threads: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// The worker and its threads. Who was not woken is not polled: most of what happens concerns one of them.
+    tasks: FuturesUnordered<BoxFuture<'static, Option<Ended>>>,
     ended: Option<Ended>,
 }
 
@@ -55,8 +56,21 @@ impl Process {
         inside: Inside,
         worker: impl Future<Output = Ended> + Send + 'static,
     ) -> Self {
-        let threads = FuturesUnordered::new();
-        Self { inside, worker: Box::pin(worker), threads, ended: None }
+        let tasks = FuturesUnordered::new();
+        tasks.push(worker.map(Some).boxed());
+        Self { inside, tasks, ended: None }
+    }
+
+    /// Takes over the threads that were started. False while the process is frozen.
+    fn goes_on(&mut self, context: &Context<'_>) -> bool {
+        let mut shared = self.inside.0.lock().unwrap();
+        // Threads that are started from here on wake it.
+        shared.waker = Some(context.waker().clone());
+        if !shared.frozen {
+            let started = shared.started.drain(..);
+            self.tasks.extend(started.map(|thread| thread.map(|()| None).boxed()));
+        }
+        !shared.frozen
     }
 }
 
@@ -65,22 +79,15 @@ impl Future for Process {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
         let process = &mut *self;
-        if process.inside.0.lock().unwrap().frozen {
-            process.inside.0.lock().unwrap().waker = Some(context.waker().clone());
+        if !process.goes_on(context) {
             return Poll::Pending;
         }
-        if process.ended.is_none()
-            && let Poll::Ready(ended) = process.worker.as_mut().poll(context)
-        {
-            process.ended = Some(ended);
+        while let Poll::Ready(Some(ended)) = process.tasks.poll_next_unpin(context) {
+            process.ended = process.ended.take().or(ended);
         }
-        let started = std::mem::take(&mut process.inside.0.lock().unwrap().started);
-        process.threads.extend(started);
-        while let Poll::Ready(Some(())) = process.threads.poll_next_unpin(context) {}
-        process.inside.0.lock().unwrap().waker = Some(context.waker().clone());
-        match process.threads.is_empty() {
-            true => process.ended.take().map_or(Poll::Pending, Poll::Ready),
-            false => Poll::Pending,
-        }
+        let is_over =
+            process.tasks.is_empty() && process.inside.0.lock().unwrap().started.is_empty();
+        let ended = if is_over { process.ended.take() } else { None };
+        ended.map_or(Poll::Pending, Poll::Ready)
     }
 }
