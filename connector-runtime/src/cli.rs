@@ -9,6 +9,7 @@ use connector_api::clock::SystemClock;
 use connector_api::{Error, Fault, Result};
 use tracing_subscriber::EnvFilter;
 
+use crate::allocator;
 use crate::commands::config::{self, ConfigArgs};
 use crate::commands::maintain::{self, MaintainArgs};
 use crate::commands::offsets::{self, OffsetsArgs};
@@ -122,6 +123,7 @@ struct ValidateArgs {
 pub fn main(registry: &Registry) -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
+    allocator::bound();
     let cli = Cli::parse();
     start_logging(&cli.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

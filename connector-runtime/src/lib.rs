@@ -18,6 +18,7 @@
 
 #![warn(missing_docs)]
 
+mod allocator;
 mod blocking;
 pub mod cli;
 pub mod commands;

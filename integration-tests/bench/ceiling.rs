@@ -1,7 +1,8 @@
-//! The ceiling: poll, decode, encode, put, in one loop on one thread, with the product's decoder and its
+//! The ceiling: take by librdkafka's callback, decode, encode, put, in one loop on one thread, with the product's decoder and its
 //! settings for Parquet, and nothing else: no group, no rounds, no commit, no table.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +20,14 @@ use connector_api::decoder::{
 use connector_api::ids::{TopicId, TopicPartition};
 use connector_api::offsets::Offset;
 use connector_api::record::{RawRecords, RawRecordsBuilder};
+use connector_runtime::source::DataQueue;
 use connectors::data_file::properties;
 use connectors::decode::JsonFactory;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{ClientConfig, Message, TopicPartitionList};
+use rdkafka::{ClientConfig, TopicPartitionList};
 
 use crate::load::PARTITIONS;
 
@@ -64,20 +66,26 @@ pub(crate) fn run(args: &Args) {
         list.add_partition_offset(&args.topic, partition, rdkafka::Offset::Offset(start)).unwrap();
         left += end - start;
     }
+    let queue = DataQueue::new(consumer.client());
+    (0..PARTITIONS).for_each(|partition| queue.forward(&args.topic, partition).unwrap());
     consumer.assign(&list).unwrap();
     let builder = |partition| RawRecordsBuilder::new(identity(&args.topic, partition), at(0));
     let mut arenas: Vec<RawRecordsBuilder> = (0..PARTITIONS).map(builder).collect();
     let mut writer = Writer::new(args);
     while left > 0 {
-        let message = consumer.poll(PATIENCE).expect("a record comes").unwrap();
-        let timestamp = message.timestamp().to_millis().unwrap_or(-1);
-        let arena = &mut arenas[message.partition() as usize];
-        arena.push(at(message.offset()), timestamp, message.payload());
-        left -= 1;
-        if arena.bytes() >= BATCH_BYTES {
-            writer.write(&arena.take());
-        }
+        let taken = queue.take(PATIENCE, |record| {
+            assert_eq!(record.error(), None);
+            let arena = &mut arenas[record.partition() as usize];
+            arena.push(at(record.offset()), record.timestamp_ms(), record.value());
+            left -= 1;
+            if arena.bytes() >= BATCH_BYTES {
+                writer.write(&arena.take());
+            }
+            ControlFlow::Continue(())
+        });
+        assert_ne!(taken, 0, "{left} records are missing");
     }
+    drop(queue);
     for mut arena in arenas {
         writer.write(&arena.take());
     }

@@ -92,7 +92,10 @@ fn main() {
                 report.add(table, bench.alluvium(table).0);
             }
         }
-        println!("{}", report.last());
+        // The profiler's own time is in the figures.
+        if args.profile.is_none() {
+            println!("{}", report.last());
+        }
     }
     if let Some(file) = &args.json {
         std::fs::write(file, report.json()).unwrap();

@@ -99,6 +99,7 @@ fn unsafe_code_stays_where_its_decision_allows_it() {
         "connector-runtime/src/source/topic_id.rs",
         "connector-runtime/src/source/headers.rs",
         "connector-runtime/src/source/data_queue.rs",
+        "connector-runtime/src/allocator.rs",
     ];
     check_absent("unsafe {", &[ENGINE, API, CONNECTORS], &allowed);
     check_absent("unsafe fn", &[ENGINE, API, CONNECTORS], &allowed);

@@ -24,7 +24,7 @@ use super::headers::headers;
 ///
 /// It must be gone before its client is closed, which waits for the records that lie in it.
 #[derive(Debug)]
-pub(super) struct DataQueue {
+pub struct DataQueue {
     queue: *mut ffi::rd_kafka_queue_t,
     client: *mut ffi::rd_kafka_t,
 }
@@ -36,14 +36,14 @@ unsafe impl Sync for DataQueue {}
 
 /// One record, or an error in its place, for as long as it is looked at.
 #[derive(Debug)]
-pub(super) struct Taken<'a> {
+pub struct Taken<'a> {
     message: *mut ffi::rd_kafka_message_t,
     lives: PhantomData<&'a ()>,
 }
 
 impl DataQueue {
     /// An empty queue, to which nothing is forwarded yet.
-    pub(super) fn new<C: ClientContext>(client: &Client<C>) -> Self {
+    pub fn new<C: ClientContext>(client: &Client<C>) -> Self {
         let client = client.native_ptr();
         // SAFETY: the client is live; it outlives the queue by our caller's order.
         Self { queue: unsafe { ffi::rd_kafka_queue_new(client) }, client }
@@ -51,7 +51,7 @@ impl DataQueue {
 
     /// Takes the records of a topic partition from now on. Must be done before it is assigned, or
     /// its first records go to the consumer's own queue.
-    pub(super) fn forward(&self, topic: &str, partition: i32) -> Result<()> {
+    pub fn forward(&self, topic: &str, partition: i32) -> Result<()> {
         let name = CString::new(topic)
             .map_err(|e| Error::internal(format!("`{topic}` is no topic name")).with_source(e))?;
         // SAFETY: client and queue are live, the name is copied, and the topic partition's queue is given back once.
@@ -70,7 +70,7 @@ impl DataQueue {
     /// rest stays in the queue. Waits for the first record if there is none. Returns how many were shown.
     ///
     /// What was sought away from, or is not ours any more, is never shown: librdkafka drops it here.
-    pub(super) fn take<F>(&self, timeout: Duration, each: F) -> usize
+    pub fn take<F>(&self, timeout: Duration, each: F) -> usize
     where
         F: FnMut(&Taken<'_>) -> ControlFlow<()>,
     {
@@ -130,14 +130,14 @@ impl Taken<'_> {
     }
 
     /// What is wrong, if this is no record.
-    pub(super) fn error(&self) -> Option<RDKafkaErrorCode> {
+    pub fn error(&self) -> Option<RDKafkaErrorCode> {
         let code = self.message().err;
         (code != ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| code.into())
     }
 
     /// True if it is of this topic partition.
     #[inline]
-    pub(super) fn is_of(&self, topic: &str, partition: i32) -> bool {
+    pub fn is_of(&self, topic: &str, partition: i32) -> bool {
         let message = self.message();
         if message.partition != partition || message.rkt.is_null() {
             return false;
@@ -147,15 +147,21 @@ impl Taken<'_> {
         name.to_bytes() == topic.as_bytes()
     }
 
+    /// The number of its partition.
+    #[inline]
+    pub fn partition(&self) -> i32 {
+        self.message().partition
+    }
+
     /// Its offset.
     #[inline]
-    pub(super) fn offset(&self) -> i64 {
+    pub fn offset(&self) -> i64 {
         self.message().offset
     }
 
     /// Milliseconds since 1970 UTC, or -1 where the producer set none.
     #[inline]
-    pub(super) fn timestamp_ms(&self) -> i64 {
+    pub fn timestamp_ms(&self) -> i64 {
         let mut kind = ffi::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is live.
         unsafe { ffi::rd_kafka_message_timestamp(self.message, &mut kind) }
@@ -163,21 +169,21 @@ impl Taken<'_> {
 
     /// Its value; `None` is a tombstone.
     #[inline]
-    pub(super) fn value(&self) -> Option<&[u8]> {
+    pub fn value(&self) -> Option<&[u8]> {
         let message = self.message();
         // SAFETY: a record's value lives as long as the record.
         unsafe { bytes(message.payload, message.len) }
     }
 
     /// Its key, if it has one.
-    pub(super) fn key(&self) -> Option<&[u8]> {
+    pub fn key(&self) -> Option<&[u8]> {
         let message = self.message();
         // SAFETY: a record's key lives as long as the record.
         unsafe { bytes(message.key, message.key_len) }
     }
 
     /// Its headers, copied.
-    pub(super) fn headers(&self) -> Vec<Header> {
+    pub fn headers(&self) -> Vec<Header> {
         // SAFETY: the message is live.
         unsafe { headers(self.message) }
     }

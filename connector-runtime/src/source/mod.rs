@@ -37,6 +37,7 @@ use tokio::sync::mpsc;
 use crate::config::ConnectorPlan;
 use crate::memory::{Held, MemoryShare};
 
+pub use data_queue::{DataQueue, Taken};
 pub use glimpse::{Glimpse, Stretch, glimpse};
 pub use kafka::{Kafka, Prepared};
 
