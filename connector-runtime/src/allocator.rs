@@ -8,9 +8,9 @@
 /// Heaps for all threads together.
 const ARENAS: i32 = 2;
 /// Buffers from this size on are the system's own pages, and go back to it.
-const PAGES_FROM: i32 = 1024 * 1024;
+const PAGES_FROM: i32 = 4 * 1024 * 1024;
 /// Free memory at the end of a heap that goes back to the system.
-const TRIM_FROM: i32 = 4 * 1024 * 1024;
+const TRIM_FROM: i32 = 8 * 1024 * 1024;
 
 /// Bounds what is kept of freed memory. Who sets glibc's `MALLOC_…` variables decides for themselves.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -12,23 +12,23 @@
 #![allow(clippy::panic, reason = "a benchmark: what it cannot do is its failure")]
 
 mod reference;
+#[path = "reference/columns.rs"]
+mod reference_columns;
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::json::ReaderBuilder;
 use arrow::json::reader::Decoder as ArrowDecoder;
 use connector_api::decoder::{DecodeRequest, Decoder, DecoderFactory, OnUnknownField};
 use connector_api::ids::{TopicId, TopicPartition};
 use connector_api::offsets::Offset;
 use connector_api::record::{RawRecords, RawRecordsBuilder};
-use connector_api::schema::{array_of, timestamp_type};
 use connectors::decode::JsonFactory;
 
 use reference::{Random, record};
+use reference_columns::columns;
 
 const RECORDS: usize = 500_000;
 const BATCH_RECORDS: usize = 8192;
@@ -72,20 +72,6 @@ fn batches(bad_percent: u64) -> Vec<Batch> {
         }
     }
     batches
-}
-
-fn columns() -> SchemaRef {
-    let user =
-        vec![Field::new("id", DataType::Utf8, true), Field::new("country", DataType::Utf8, true)];
-    Arc::new(Schema::new(vec![
-        Field::new("id", DataType::Int64, false),
-        Field::new("ts", timestamp_type(), true),
-        Field::new("user", DataType::Struct(user.into()), true),
-        Field::new("event", DataType::Utf8, true),
-        Field::new("amount", DataType::Float64, true),
-        Field::new("tags", array_of(DataType::Utf8, true), true),
-        Field::new("ok", DataType::Boolean, true),
-    ]))
 }
 
 fn our_decoder() -> Box<dyn Decoder> {

@@ -53,7 +53,11 @@ struct Args {
     /// How the producer compresses: none, lz4, zstd.
     #[arg(long, default_value = "none")]
     compression: String,
-    /// Runs `alluvium` under `perf record`, and leaves `perf.data` of the last run of each table in this folder.
+    /// The cores on which they run, such as 0 or 0-3. Threads of one core that run at once slow each other down,
+    /// which counts as CPU time: on one core the ratios are those of the work.
+    #[arg(long, default_value = "0")]
+    cores: String,
+    /// Runs all of them under `perf record`, prints no figures and leaves `WORKLOAD-CONTENDER.perf.data` in this folder.
     #[arg(long)]
     profile: Option<PathBuf>,
     /// Where the result goes as JSON.
@@ -82,7 +86,8 @@ fn main() {
         let topic = case.topic(load::PARTITIONS);
         let bytes = load::produce(&topic, (workload.records)(), records, &args.compression);
         let profile = args.profile.as_deref();
-        let mut bench = Bench { case: &case, workload, topic, records, profile, run: 0 };
+        let mut bench =
+            Bench { case: &case, workload, topic, records, profile, cores: &args.cores, run: 0 };
         report.begin(workload.name, records, bytes);
         // Not counted: it warms the caches, and its file has the columns that the ceiling is to write.
         let (_, like) = bench.alluvium("delta");
@@ -109,6 +114,7 @@ struct Bench<'a> {
     topic: String,
     records: usize,
     profile: Option<&'a Path>,
+    cores: &'a str,
     run: usize,
 }
 
@@ -131,10 +137,7 @@ impl Bench<'_> {
             ..Connector::new(&self.case.unique(&name), &self.topic, &location)
         };
         let binary = std::env::current_exe().unwrap().with_file_name("alluvium");
-        let mut command = match self.profile {
-            Some(folder) => profiled(folder, &format!("{}-{table}", self.workload.name)),
-            None => Command::new("env"),
-        };
+        let mut command = self.command(table);
         command.arg(binary).arg("run").arg(connector.write(self.case)).arg("--until-end");
         let mut usage = measured(command, self.case, &name);
         match &location {
@@ -150,13 +153,28 @@ impl Bench<'_> {
         }
     }
 
+    /// What the command of a contender begins with.
+    fn command(&self, contender: &str) -> Command {
+        let Some(folder) = self.profile else {
+            let mut command = Command::new("taskset");
+            command.args(["--cpu-list", self.cores]);
+            return command;
+        };
+        let file = format!("{}-{contender}.perf.data", self.workload.name);
+        let mut command = Command::new("perf");
+        command.args(["record", "--quiet", "--freq", "499", "--output"]);
+        command.arg(std::path::absolute(folder).unwrap().join(file)).arg("--");
+        command
+    }
+
     /// Reads everything into files with the columns of `like`.
     fn ceiling(&mut self, like: &Path) -> Usage {
         self.run += 1;
         let name = format!("{}-{}-ceiling", self.workload.name, self.run);
         let folder = self.case.folder.join(&name);
         std::fs::create_dir(&folder).unwrap();
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = self.command("ceiling");
+        command.arg(std::env::current_exe().unwrap());
         command.args(["ceiling", "--bootstrap", &broker().bootstrap, "--topic", &self.topic]);
         command.arg("--like").arg(like).arg("--folder").arg(&folder);
         let mut usage = measured(command, self.case, &name);
@@ -167,14 +185,6 @@ impl Bench<'_> {
         assert_eq!(rows, self.records as i64, "rows in {}", folder.display());
         usage
     }
-}
-
-/// Records where the time of what follows in the command goes.
-fn profiled(folder: &Path, name: &str) -> Command {
-    let mut command = Command::new("perf");
-    command.args(["record", "--quiet", "--freq", "499", "--output"]);
-    command.arg(std::path::absolute(folder).unwrap().join(format!("{name}.perf.data"))).arg("--");
-    command
 }
 
 /// The data files in a folder.

@@ -160,6 +160,8 @@ pub struct RawRecordsBuilder {
     offsets: Vec<i64>,
     timestamps_ms: Vec<i64>,
     envelopes: Option<Envelopes>,
+    /// Records and bytes of what was handed over last: about as much will come again.
+    last: (usize, usize),
 }
 
 impl RawRecordsBuilder {
@@ -175,6 +177,7 @@ impl RawRecordsBuilder {
             offsets: Vec::new(),
             timestamps_ms: Vec::new(),
             envelopes: None,
+            last: (0, 0),
         }
     }
 
@@ -211,6 +214,9 @@ impl RawRecordsBuilder {
         if offset < self.next {
             return false;
         }
+        if self.offsets.is_empty() {
+            self.reserve();
+        }
         self.values.extend_from_slice(value.unwrap_or_default());
         self.value_ends.push(self.values.len() as u32);
         self.tombstones.push(value.is_none());
@@ -218,6 +224,19 @@ impl RawRecordsBuilder {
         self.timestamps_ms.push(timestamp_ms);
         self.next = offset.next();
         true
+    }
+
+    /// Makes room for as much as came last, so that nothing is copied while it grows.
+    fn reserve(&mut self) {
+        let (records, bytes) = self.last;
+        self.values.reserve(bytes);
+        self.value_ends.reserve(records);
+        self.tombstones.reserve(records);
+        self.offsets.reserve(records);
+        self.timestamps_ms.reserve(records);
+        if let Some(envelopes) = &mut self.envelopes {
+            envelopes.key_ends.reserve(records);
+        }
     }
 
     /// Moves the range's end over offsets that hold no record. Never moves back.
@@ -250,6 +269,7 @@ impl RawRecordsBuilder {
     pub fn take(&mut self) -> RawRecords {
         let mut following = Self::new(self.topic_partition.clone(), self.next);
         following.envelopes = self.envelopes.as_ref().map(|_| Envelopes::default());
+        following.last = (self.offsets.len(), self.values.len());
         let full = std::mem::replace(self, following);
         let range = OffsetRange::new(full.start, full.next);
         RawRecords {

@@ -37,6 +37,9 @@ const BATCH_RECORDS: usize = 8192;
 const BATCH_AGE: Duration = Duration::from_millis(50);
 /// or when no record comes for this long.
 const IDLE_POLL: Duration = Duration::from_millis(10);
+/// Records gather in the queue for so long before they are taken: to be woken for each answer of a broker
+/// costs more than to copy what is in it.
+const GATHER: Duration = Duration::from_millis(1);
 /// The longest wait, so that commands and rebalances are heard.
 const LONGEST_POLL: Duration = Duration::from_millis(50);
 /// Batches that wait for the pipeline.
@@ -249,8 +252,10 @@ impl Poller {
             let timeout = if self.is_behind() {
                 IDLE_POLL
             } else {
-                self.take();
-                Duration::ZERO
+                match self.take() {
+                    0 => Duration::ZERO,
+                    _ => GATHER,
+                }
             };
             match self.consumer.poll(timeout) {
                 Some(Ok(message)) => self.strayed(&message),
@@ -265,8 +270,8 @@ impl Poller {
         !self.waiting.is_empty() || !self.gauge.has_room()
     }
 
-    /// Takes what has come, up to the first error, and hands over what is due.
-    fn take(&mut self) {
+    /// Takes what has come, up to the first error, and hands over what is due. Returns how many records came.
+    fn take(&mut self) -> usize {
         let timeout = if self.oldest.is_some() { IDLE_POLL } else { LONGEST_POLL };
         let (gauge, waiting, last) = (&self.gauge, &mut self.waiting, &mut self.last);
         let mut error = None;
@@ -297,6 +302,7 @@ impl Poller {
             Some(_) => {}
             None => self.oldest = Some(now),
         }
+        taken
     }
 
     fn hand_over_all(&mut self) {

@@ -6,7 +6,7 @@ use arrow::array::{
     ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, StructArray,
     TimestampMicrosecondArray, new_null_array,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use connector_api::batch::KAFKA_COLUMN;
 use connector_api::decoded::DecodedRows;
@@ -45,13 +45,14 @@ fn kafka_column(records: &RawRecords, rows: &[u32], field: &Field) -> Result<Arr
     let child = |child: &Arc<Field>| -> Result<ArrayRef> {
         let topic_partition = records.topic_partition();
         let array: ArrayRef = match (child.name().as_str(), child.data_type()) {
-            ("topic", DataType::Utf8) => Arc::new(repeated(&topic_partition.topic, rows.len())),
+            ("topic", DataType::Utf8) => {
+                Arc::new(StringArray::new_repeated(&topic_partition.topic, rows.len()))
+            }
             ("partition", DataType::Int32) => {
                 Arc::new(Int32Array::from_value(topic_partition.partition, rows.len()))
             }
             ("offset", DataType::Int64) => {
-                let offsets = rows.iter().map(|row| records.offsets()[*row as usize]);
-                Arc::new(Int64Array::from_iter_values(offsets))
+                Arc::new(Int64Array::new(of_rows(records.offsets(), rows).into(), None))
             }
             ("timestamp", DataType::Timestamp(..)) => Arc::new(timestamps(records, rows)),
             (_, data_type) if child.is_nullable() => new_null_array(data_type, rows.len()),
@@ -69,18 +70,19 @@ fn kafka_column(records: &RawRecords, rows: &[u32], field: &Field) -> Result<Arr
     Ok(Arc::new(column))
 }
 
-/// One text, once for each row.
-fn repeated(text: &str, rows: usize) -> StringArray {
-    let ends = OffsetBuffer::from_repeated_length(text.len(), rows);
-    StringArray::new(ends, text.repeat(rows).into_bytes().into(), None)
+/// The values of the records that became rows: of all of them, mostly.
+fn of_rows(values: &[i64], rows: &[u32]) -> Vec<i64> {
+    match rows.len() == values.len() {
+        true => values.to_vec(),
+        false => rows.iter().map(|row| values[*row as usize]).collect(),
+    }
 }
 
 /// The records' own time in microseconds UTC, null where the producer set none.
 pub(super) fn timestamps(records: &RawRecords, rows: &[u32]) -> TimestampMicrosecondArray {
-    let of_row = |row: &u32| records.timestamps_ms()[*row as usize];
-    let micros: ScalarBuffer<i64> =
-        rows.iter().map(|row| of_row(row).saturating_mul(1000)).collect();
-    let known = NullBuffer::from_iter(rows.iter().map(|row| of_row(row) >= 0));
-    let known = (known.null_count() > 0).then_some(known);
-    TimestampMicrosecondArray::new(micros, known).with_timezone("UTC")
+    let millis = of_rows(records.timestamps_ms(), rows);
+    let all_known = millis.iter().all(|ms| *ms >= 0);
+    let known = (!all_known).then(|| NullBuffer::from_iter(millis.iter().map(|ms| *ms >= 0)));
+    let micros: Vec<i64> = millis.into_iter().map(|ms| ms.saturating_mul(1000)).collect();
+    TimestampMicrosecondArray::new(micros.into(), known).with_timezone("UTC")
 }

@@ -10,6 +10,7 @@
 mod accounted;
 mod altered;
 mod back;
+mod bench;
 mod brokers;
 mod contract;
 mod crash_points;

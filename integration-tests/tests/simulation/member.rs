@@ -339,7 +339,11 @@ mod tests {
         let inside = Inside::default();
         let (world, broker) = (world.clone(), broker.clone());
         let connection = Connection { world, broker, inside: inside.clone() };
-        let source = connection.join(Arc::new(VirtualClock::start()), SECOND);
+        let source = connection.join(
+            Arc::new(VirtualClock::start()),
+            SECOND,
+            ByteGauge::new(&MemoryShare::alone()),
+        );
         tokio::spawn(Process::new(inside, std::future::pending()));
         source
     }
