@@ -87,7 +87,10 @@ pub(super) fn bound_fetches(
 ) -> Result<usize> {
     const QUEUE: &str = "queued.max.messages.kbytes";
     let said = plan.properties.get(QUEUE).and_then(|said| said.expose().parse::<usize>().ok());
-    let queue = said.map_or(memory.fetch_queue_bytes(), |kbytes| kbytes.saturating_mul(1024));
+    let queue = match said {
+        Some(kbytes) => kbytes.saturating_mul(1024),
+        None => memory.fetch_queue_bytes(),
+    };
     let bytes = memory.fetch_bytes(queue)?;
     let bounds = [
         (QUEUE, queue / 1024),
