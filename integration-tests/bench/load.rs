@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use integration_tests::broker::broker;
+use integration_tests::wait::let_pass;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
@@ -12,36 +13,46 @@ pub(crate) const PARTITIONS: i32 = 4;
 const FLUSH_LIMIT: Duration = Duration::from_secs(600);
 const RETRY: Duration = Duration::from_millis(1);
 
-/// Sends records, in turns over the partitions. Returns the bytes of their values.
-pub(crate) fn produce(
-    topic: &str,
-    records: impl Iterator<Item = String>,
-    count: usize,
-    compression: &str,
-) -> u64 {
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", &broker().bootstrap)
-        .set("enable.idempotence", "true")
-        .set("compression.type", compression)
-        .set("linger.ms", "50")
-        .set("batch.size", "1000000")
-        .set("queue.buffering.max.kbytes", "262144")
-        .create()
-        .expect("a valid configuration");
-    let mut bytes = 0;
-    for (number, value) in records.take(count).enumerate() {
-        bytes += value.len() as u64;
-        let partition = (number % PARTITIONS as usize) as i32;
-        let mut record: BaseRecord<'_, (), String> =
-            BaseRecord::to(topic).partition(partition).payload(&value);
-        while let Err((error, refused)) = producer.send(record) {
+/// Records on their way to a topic, in turns over its partitions.
+pub(crate) struct Load {
+    topic: String,
+    producer: ThreadedProducer<DefaultProducerContext>,
+    sent: i64,
+    bytes: u64,
+}
+
+impl Load {
+    pub(crate) fn begin(topic: &str, compression: &str, linger_ms: u32) -> Self {
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", &broker().bootstrap)
+            .set("enable.idempotence", "true")
+            .set("compression.type", compression)
+            .set("linger.ms", linger_ms.to_string())
+            .set("batch.size", "1000000")
+            .set("queue.buffering.max.kbytes", "262144")
+            .create()
+            .expect("a valid configuration");
+        Self { topic: topic.to_owned(), producer, sent: 0, bytes: 0 }
+    }
+
+    pub(crate) fn send(&mut self, value: &str) {
+        self.bytes += value.len() as u64;
+        let partition = (self.sent % i64::from(PARTITIONS)) as i32;
+        let mut record: BaseRecord<'_, (), str> =
+            BaseRecord::to(&self.topic).partition(partition).payload(value);
+        while let Err((error, refused)) = self.producer.send(record) {
             assert_eq!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
-            integration_tests::wait::let_pass(RETRY);
+            let_pass(RETRY);
             record = refused;
         }
+        self.sent += 1;
     }
-    producer.flush(FLUSH_LIMIT).expect("the broker confirms all records");
-    let stored: i64 = (0..PARTITIONS).map(|partition| broker().end_offset(topic, partition)).sum();
-    assert_eq!(stored, count as i64, "records in {topic}");
-    bytes
+
+    /// Waits until the broker has all of them. Returns the bytes of their values.
+    pub(crate) fn end(self) -> u64 {
+        self.producer.flush(FLUSH_LIMIT).expect("the broker confirms all records");
+        let ends = (0..PARTITIONS).map(|partition| broker().end_offset(&self.topic, partition));
+        assert_eq!(ends.sum::<i64>(), self.sent, "records in {}", self.topic);
+        self.bytes
+    }
 }

@@ -14,6 +14,7 @@
 )]
 
 mod ceiling;
+mod latency;
 mod load;
 mod measure;
 mod report;
@@ -28,10 +29,15 @@ use integration_tests::case;
 use integration_tests::case::Case;
 use integration_tests::connector::Connector;
 use integration_tests::location::Location;
+use integration_tests::paths;
 
+use load::Load;
 use measure::{Usage, measured};
 use report::Report;
 use workloads::{WORKLOADS, Workload};
+
+/// How long the producer gathers.
+const LINGER_MS: u32 = 50;
 
 /// Compares Alluvium with the ceiling, in turns.
 #[derive(Parser)]
@@ -69,14 +75,21 @@ struct Args {
 enum Mode {
     /// The hand-written loop, as a process of its own.
     Ceiling(ceiling::Args),
+    /// How long it takes until a record can be queried, under a steady load.
+    Latency(latency::Args),
 }
 
 fn main() {
     let args = Args::parse();
-    if let Some(Mode::Ceiling(args)) = args.mode {
-        return ceiling::run(&args);
+    match args.mode {
+        Some(Mode::Ceiling(args)) => ceiling::run(&args),
+        Some(Mode::Latency(args)) => latency::measure(&case!(alone), &args),
+        None => compare(&case!(alone), &args),
     }
-    let case = case!(alone);
+}
+
+/// Measures all contenders with all workloads.
+fn compare(case: &Case, args: &Args) {
     let mut report = Report::new(&args.compression);
     let wanted = |workload: &&Workload| {
         args.workloads.is_empty() || args.workloads.iter().any(|name| name == workload.name)
@@ -84,10 +97,12 @@ fn main() {
     for workload in WORKLOADS.iter().filter(wanted) {
         let records = (args.records as f64 * workload.share) as usize;
         let topic = case.topic(load::PARTITIONS);
-        let bytes = load::produce(&topic, (workload.records)(), records, &args.compression);
+        let mut load = Load::begin(&topic, &args.compression, LINGER_MS);
+        (workload.records)().take(records).for_each(|record| load.send(&record));
+        let bytes = load.end();
         let profile = args.profile.as_deref();
         let mut bench =
-            Bench { case: &case, workload, topic, records, profile, cores: &args.cores, run: 0 };
+            Bench { case, workload, topic, records, profile, cores: &args.cores, run: 0 };
         report.begin(workload.name, records, bytes);
         // Not counted: it warms the caches, and its file has the columns that the ceiling is to write.
         let (_, like) = bench.alluvium("delta");
@@ -136,9 +151,12 @@ impl Bench<'_> {
             commit_interval: "30s",
             ..Connector::new(&self.case.unique(&name), &self.topic, &location)
         };
-        let binary = std::env::current_exe().unwrap().with_file_name("alluvium");
         let mut command = self.command(table);
-        command.arg(binary).arg("run").arg(connector.write(self.case)).arg("--until-end");
+        command
+            .arg(paths::alluvium())
+            .arg("run")
+            .arg(connector.write(self.case))
+            .arg("--until-end");
         let mut usage = measured(command, self.case, &name);
         match &location {
             Location::Local(folder) => {

@@ -28,18 +28,16 @@ pub fn python() -> PathBuf {
     cached("python/bin/python")
 }
 
-/// The binary under test: `ALLUVIUM_BIN`, or the one beside this test program in the build folder.
+/// The binary under test: `ALLUVIUM_BIN`, or the one of this program's build.
 pub fn alluvium() -> PathBuf {
     if let Some(binary) = std::env::var_os("ALLUVIUM_BIN") {
         return binary.into();
     }
-    let tests = std::env::current_exe().expect("a running program has a path");
-    let binary =
-        tests.ancestors().nth(2).expect("tests lie in the build folder's `deps`").join("alluvium");
-    assert!(
-        binary.try_exists().unwrap(),
-        "{} is missing: run the tests by integration-tests/test.sh",
-        binary.display()
-    );
-    binary
+    let program = std::env::current_exe().expect("a running program has a path");
+    // Programs lie in the build's folder, tests in `deps` below it.
+    let places = program.ancestors().skip(1).take(2).map(|folder| folder.join("alluvium"));
+    let found = places.into_iter().find(|binary| binary.is_file());
+    found.unwrap_or_else(|| {
+        panic!("no `alluvium` beside {}: run integration-tests/test.sh", program.display())
+    })
 }

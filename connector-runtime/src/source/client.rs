@@ -86,16 +86,20 @@ pub(super) fn bound_fetches(
     memory: &MemoryShare,
 ) -> Result<usize> {
     const QUEUE: &str = "queued.max.messages.kbytes";
-    let said = plan.properties.get(QUEUE).and_then(|said| said.expose().parse::<usize>().ok());
-    let queue = match said {
+    let said = |key: &str| plan.properties.get(key)?.expose().parse::<usize>().ok();
+    let queue = match said(QUEUE) {
         Some(kbytes) => kbytes.saturating_mul(1024),
         None => memory.fetch_queue_bytes(),
     };
     let bytes = memory.fetch_bytes(queue)?;
+    // librdkafka wants an answer to have room for the largest record, and not to be larger than what it takes.
+    let largest = said("message.max.bytes").unwrap_or(0);
+    let taken = said("receive.message.max.bytes").map_or(usize::MAX, |max| max.saturating_sub(512));
+    let answer = queue.max(largest).min(taken);
     let bounds = [
         (QUEUE, queue / 1024),
         ("queued.min.messages", (queue / QUEUED_MESSAGE_BYTES).max(1)),
-        ("fetch.max.bytes", queue),
+        ("fetch.max.bytes", answer),
     ];
     for (key, bound) in bounds.into_iter().filter(|(key, _)| !plan.properties.contains_key(*key)) {
         config.set(key, bound.to_string());
@@ -244,8 +248,11 @@ fn hint(code: RDKafkaErrorCode, reason: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use RDKafkaErrorCode::{AllBrokersDown, Authentication, BrokerTransportFailure, SSL};
+    use rdkafka::consumer::BaseConsumer;
 
     use super::*;
+    use crate::config::{OnLoss, StartAt, TopicSelection};
+    use crate::memory::split;
 
     /// What is said after these log lines and error codes.
     #[track_caller]
@@ -258,6 +265,46 @@ mod tests {
         let timeout = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
         let said = reports.explain("b:9", "no broker answered", &timeout).to_string();
         assert_eq!(said, format!("no broker answered at `b:9`: {expected}"));
+    }
+
+    /// What librdkafka and the budget say to a consumer with these properties.
+    #[track_caller]
+    fn check_bounds(properties: &[(&str, &str)], expected: Result<usize, &str>) {
+        let property =
+            |(key, value): &(&str, &str)| ((*key).to_owned(), Secret::new((*value).to_owned()));
+        let plan = KafkaPlan {
+            bootstrap_servers: "localhost:1".into(),
+            topics: TopicSelection::List(vec!["orders".into()]),
+            start_at: StartAt::Earliest,
+            on_gap: OnLoss::Stop,
+            on_topic_recreated: OnLoss::Stop,
+            group_id: "g".into(),
+            properties: properties.iter().map(property).collect(),
+        };
+        let memory = split(128 << 20, 1).unwrap().remove(0);
+        let mut config = consumer_config(&plan);
+        let bytes = bound_fetches(&mut config, &plan, &memory).map_err(|error| error.to_string());
+        assert_eq!(bytes.as_ref().map_err(String::as_str), expected.as_ref().map_err(|e| *e));
+        if bytes.is_ok() {
+            config.create_with_context::<_, BaseConsumer<Quiet>>(Quiet).unwrap();
+        }
+    }
+
+    #[test]
+    fn fetches_are_bounded_by_the_memory_and_in_a_way_that_librdkafka_takes() {
+        let least = 3 * 1536 * 1024;
+        check_bounds(&[], Ok(least));
+        check_bounds(&[("message.max.bytes", "50000000")], Ok(least));
+        check_bounds(&[("fetch.message.max.bytes", "50000000")], Ok(least));
+        check_bounds(&[("receive.message.max.bytes", "1000000")], Ok(least));
+        check_bounds(&[("fetch.max.bytes", "1000000")], Ok(least));
+        check_bounds(&[("queued.max.messages.kbytes", "1024")], Ok(3 << 20));
+        check_bounds(
+            &[("queued.max.messages.kbytes", "65536")],
+            Err(
+                "`queued.max.messages.kbytes` is 65536, which takes 192 MiB of memory; this connector's share allows 2048 kbytes: set less, leave the key out, or give the worker more `--memory`",
+            ),
+        );
     }
 
     #[test]
