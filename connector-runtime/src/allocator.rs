@@ -7,8 +7,8 @@
 
 /// Heaps for all threads together.
 const ARENAS: i32 = 2;
-/// Buffers from this size on are the system's own pages, and go back to it.
-const PAGES_FROM: i32 = 4 * 1024 * 1024;
+/// Buffers from this size on, which is beyond that of a batch, are the system's own pages, and go back to it.
+const PAGES_FROM: i32 = 3 * 512 * 1024;
 /// Free memory at the end of a heap that goes back to the system.
 const TRIM_FROM: i32 = 8 * 1024 * 1024;
 

@@ -1,8 +1,7 @@
-//! The ceiling: take by librdkafka's callback, decode, encode, put, in one loop on one thread, with the product's decoder and its
+//! The ceiling: take in batches, decode, encode, put, in one loop on one thread, with the product's decoder and its
 //! settings for Parquet, and nothing else: no group, no rounds, no commit, no table.
 
 use std::fs::File;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +19,7 @@ use connector_api::decoder::{
 use connector_api::ids::{TopicId, TopicPartition};
 use connector_api::offsets::Offset;
 use connector_api::record::{RawRecords, RawRecordsBuilder};
-use connector_runtime::source::DataQueue;
+use connector_runtime::source::{Batch, DataQueue};
 use connectors::data_file::properties;
 use connectors::decode::JsonFactory;
 use parquet::arrow::ArrowWriter;
@@ -56,6 +55,7 @@ pub(crate) fn run(args: &Args) {
         .set("bootstrap.servers", &args.bootstrap)
         .set("group.id", "ceiling")
         .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
         .set("fetch.min.bytes", "65536")
         .create()
         .expect("a valid configuration");
@@ -72,8 +72,11 @@ pub(crate) fn run(args: &Args) {
     let builder = |partition| RawRecordsBuilder::new(identity(&args.topic, partition), at(0));
     let mut arenas: Vec<RawRecordsBuilder> = (0..PARTITIONS).map(builder).collect();
     let mut writer = Writer::new(args);
+    let mut batch = Batch::default();
     while left > 0 {
-        let taken = queue.take(PATIENCE, |record| {
+        queue.take(PATIENCE, &mut batch);
+        assert!(!batch.is_empty(), "{left} records are missing");
+        for record in batch.iter() {
             assert_eq!(record.error(), None);
             let arena = &mut arenas[record.partition() as usize];
             arena.push(at(record.offset()), record.timestamp_ms(), record.value());
@@ -81,11 +84,9 @@ pub(crate) fn run(args: &Args) {
             if arena.bytes() >= BATCH_BYTES {
                 writer.write(&arena.take());
             }
-            ControlFlow::Continue(())
-        });
-        assert_ne!(taken, 0, "{left} records are missing");
+        }
     }
-    drop(queue);
+    drop((batch, queue));
     for mut arena in arenas {
         writer.write(&arena.take());
     }

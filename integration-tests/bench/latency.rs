@@ -59,9 +59,8 @@ pub(crate) fn measure(case: &Case, args: &Args) {
     let mut records = (workload.records)();
     // The first one makes the table.
     records.by_ref().take(1).for_each(|record| load.send(&record));
-    let log = table.folder().join("_delta_log");
     eventually(PATIENCE, "the table is there", || {
-        fs::read_dir(&log).ok().filter(|files| files.count() > 1)
+        (integration_tests::reader::versions(&table) > 1).then_some(())
     });
     let before = worker.cpu_time();
     let start = now();
@@ -96,7 +95,7 @@ pub(crate) fn measure(case: &Case, args: &Args) {
         at(0.95),
         at(0.99),
         at(1.0),
-        fs::read_dir(&log).unwrap().count(),
+        integration_tests::reader::versions(&table),
         cpu.as_secs_f64() / args.seconds as f64 * 100.0,
         memory / 1024 / 1024,
     );

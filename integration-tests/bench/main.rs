@@ -44,7 +44,7 @@ const LINGER_MS: u32 = 50;
 struct Args {
     #[command(subcommand)]
     mode: Option<Mode>,
-    /// Records of 151 bytes; workloads with larger records get fewer.
+    /// Records of 152 bytes; workloads with larger records get fewer.
     #[arg(long, default_value_t = 2_000_000)]
     records: usize,
     /// How often each contender runs.
@@ -192,6 +192,12 @@ impl Bench<'_> {
         let folder = self.case.folder.join(&name);
         std::fs::create_dir(&folder).unwrap();
         let mut command = self.command("ceiling");
+        // As the product sets its allocator.
+        command.envs([
+            ("MALLOC_ARENA_MAX", "2"),
+            ("MALLOC_MMAP_THRESHOLD_", "1572864"),
+            ("MALLOC_TRIM_THRESHOLD_", "8388608"),
+        ]);
         command.arg(std::env::current_exe().unwrap());
         command.args(["ceiling", "--bootstrap", &broker().bootstrap, "--topic", &self.topic]);
         command.arg("--like").arg(like).arg("--folder").arg(&folder);

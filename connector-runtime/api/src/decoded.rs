@@ -38,13 +38,16 @@ pub struct DecodedParts {
 impl DecodedRows {
     /// Joins a decoder's result with the range that it accounts for.
     ///
-    /// Checks CM-4: each record is a row, a rejected record or a tombstone, and only one of them.
+    /// Checks CM-4: each record is a row, a rejected record or a tombstone, and only one of them; rows are in
+    /// the order of their records.
     pub fn new(records: &RawRecords, parts: DecodedParts) -> Self {
         let DecodedParts { rows, row_records, rejected, tombstones } = parts;
         let accounted = rows.num_rows() as u64 + rejected.len() as u64 + tombstones;
         check_invariant!(
             Cm4,
-            accounted == records.len() as u64 && row_records.len() == rows.num_rows(),
+            accounted == records.len() as u64
+                && row_records.len() == rows.num_rows()
+                && row_records.is_sorted_by(|before, after| before < after),
             "{records:?} became {} rows, {} rejected and {tombstones} tombstones",
             rows.num_rows(),
             rejected.len()

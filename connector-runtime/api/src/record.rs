@@ -148,6 +148,9 @@ impl fmt::Debug for RawRecords {
     }
 }
 
+/// The most that is made room for before it is there.
+const RESERVED_BYTES_MAX: usize = 1024 * 1024;
+
 /// Collects records of one topic partition until they are handed over.
 #[derive(Debug)]
 pub struct RawRecordsBuilder {
@@ -269,7 +272,7 @@ impl RawRecordsBuilder {
     pub fn take(&mut self) -> RawRecords {
         let mut following = Self::new(self.topic_partition.clone(), self.next);
         following.envelopes = self.envelopes.as_ref().map(|_| Envelopes::default());
-        following.last = (self.offsets.len(), self.values.len());
+        following.last = (self.offsets.len(), self.values.len().min(RESERVED_BYTES_MAX));
         let full = std::mem::replace(self, following);
         let range = OffsetRange::new(full.start, full.next);
         RawRecords {

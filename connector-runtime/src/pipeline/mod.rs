@@ -8,7 +8,7 @@
 //! At most two rounds are alive: one collects while the one `ahead` of it is sealed and committed.
 //! A round that fails takes the one behind it along, since that starts where the first would have
 //! ended. While a round has to wait for the one ahead, no further record is taken, the source's
-//! queue fills, and it pauses reading.
+//! queue fills, and it takes no more.
 //!
 //! Concurrency: not cancel-safe; it is driven to its end, and a dropped pipeline loses nothing,
 //! since the table alone says where to go on.
@@ -298,7 +298,8 @@ impl Pipeline {
         if self.opening {
             return Ok(());
         }
-        let due = records >= table::SAMPLE_RECORDS_MAX
+        let is_full = records >= table::SAMPLE_RECORDS_MAX || self.sample_fills_memory();
+        let due = is_full
             || now.since(since) >= SAMPLE_AGE
             || self.settings.plan.schema.columns.is_some()
             || self.revoking.is_some();
@@ -311,7 +312,7 @@ impl Pipeline {
                 self.table = Table::Creating;
                 self.jobs.create(plan, schema);
             }
-            None if records >= table::SAMPLE_RECORDS_MAX || self.until_end.is_some() => {
+            None if is_full || self.until_end.is_some() => {
                 return Err(table::not_inferred(&plan, records));
             }
             None if self.revoking.is_some() || self.leaving => {
@@ -508,6 +509,12 @@ impl Pipeline {
         self.maintenance = table.maintenance;
         self.table = Table::Open;
         Ok(())
+    }
+
+    /// True if no more can come to infer a schema from: what waits for it takes the room.
+    fn sample_fills_memory(&self) -> bool {
+        let waiting: usize = self.queue.iter().map(|batch| batch.records.value_bytes()).sum();
+        waiting >= self.settings.memory.in_flight_bytes_max() / 2
     }
 
     /// Counts the records that wait for a table, after some were dropped.

@@ -22,6 +22,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("heartbeat.interval.ms", "1500"),
     ("fetch.min.bytes", "65536"),
     ("fetch.wait.max.ms", "100"),
+    // A full queue is back-pressure, and soon has room again: librdkafka would look only after a second.
+    ("fetch.queue.backoff.ms", "10"),
     ("client.id", "alluvium"),
 ];
 
@@ -92,10 +94,9 @@ pub(super) fn bound_fetches(
         None => memory.fetch_queue_bytes(),
     };
     let bytes = memory.fetch_bytes(queue)?;
-    // librdkafka wants an answer to have room for the largest record, and not to be larger than what it takes.
+    // librdkafka wants an answer to have room for the largest record.
     let largest = said("message.max.bytes").unwrap_or(0);
-    let taken = said("receive.message.max.bytes").map_or(usize::MAX, |max| max.saturating_sub(512));
-    let answer = queue.max(largest).min(taken);
+    let answer = queue.max(largest);
     let bounds = [
         (QUEUE, queue / 1024),
         ("queued.min.messages", (queue / QUEUED_MESSAGE_BYTES).max(1)),
@@ -281,7 +282,7 @@ mod tests {
             group_id: "g".into(),
             properties: properties.iter().map(property).collect(),
         };
-        let memory = split(128 << 20, 1).unwrap().remove(0);
+        let memory = split(160 << 20, 1).unwrap().remove(0);
         let mut config = consumer_config(&plan);
         let bytes = bound_fetches(&mut config, &plan, &memory).map_err(|error| error.to_string());
         assert_eq!(bytes.as_ref().map_err(String::as_str), expected.as_ref().map_err(|e| *e));
@@ -296,7 +297,6 @@ mod tests {
         check_bounds(&[], Ok(least));
         check_bounds(&[("message.max.bytes", "50000000")], Ok(least));
         check_bounds(&[("fetch.message.max.bytes", "50000000")], Ok(least));
-        check_bounds(&[("receive.message.max.bytes", "1000000")], Ok(least));
         check_bounds(&[("fetch.max.bytes", "1000000")], Ok(least));
         check_bounds(&[("queued.max.messages.kbytes", "1024")], Ok(3 << 20));
         check_bounds(

@@ -1,15 +1,11 @@
 //! The records of all topic partitions, taken many at a time.
 //!
-//! librdkafka hands over a record by `poll` at twice the price of its callback on a queue, which
-//! rust-rdkafka has no call for: see docs/decisions/011. On the consumer's own queue that would
-//! answer rebalances behind our back, so the topic partitions' queues are forwarded to one that holds records only.
-#![allow(unsafe_code, reason = "docs/decisions/011-records-by-callback.md")]
+//! librdkafka hands over a record by `poll` at twice the price of a batch from a queue, which rust-rdkafka
+//! has no call for: see docs/decisions/011. On the consumer's own queue that would answer rebalances behind
+//! our back, so the topic partitions' queues are forwarded to one that holds records only.
+#![allow(unsafe_code, reason = "docs/decisions/011-records-in-batches.md")]
 
-use std::any::Any;
 use std::ffi::{CStr, CString, c_void};
-use std::marker::PhantomData;
-use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use connector_api::record::Header;
@@ -19,6 +15,9 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::headers::headers;
+
+/// Records that are taken at once, at most.
+const BATCH: usize = 4096;
 
 /// A queue that takes the records of topic partitions.
 ///
@@ -34,18 +33,22 @@ unsafe impl Send for DataQueue {}
 // SAFETY: the same, and from several at once.
 unsafe impl Sync for DataQueue {}
 
-/// One record, or an error in its place, for as long as it is looked at.
-#[derive(Debug)]
-pub struct Taken<'a> {
-    message: *mut ffi::rd_kafka_message_t,
-    lives: PhantomData<&'a ()>,
+/// Records that were taken, or errors in their place. They are given back when this goes, or takes others.
+#[derive(Debug, Default)]
+pub struct Batch {
+    messages: Vec<*mut ffi::rd_kafka_message_t>,
 }
 
+/// One record, or an error in its place.
+#[derive(Debug)]
+pub struct Taken<'a>(&'a ffi::rd_kafka_message_t);
+
 impl DataQueue {
-    /// An empty queue, to which nothing is forwarded yet.
+    /// An empty queue, to which nothing is forwarded yet. The client must outlive it: who makes one sees to
+    /// that, as `Poller` does by the order of its fields.
     pub fn new<C: ClientContext>(client: &Client<C>) -> Self {
         let client = client.native_ptr();
-        // SAFETY: the client is live; it outlives the queue by our caller's order.
+        // SAFETY: the client is live.
         Self { queue: unsafe { ffi::rd_kafka_queue_new(client) }, client }
     }
 
@@ -66,25 +69,27 @@ impl DataQueue {
         Ok(())
     }
 
-    /// Shows what has come to `each`, in order and at most what is there now, until that breaks off; the
-    /// rest stays in the queue. Waits for the first record if there is none. Returns how many were shown.
+    /// Takes what is there, in order; waits for one record if there is none.
     ///
-    /// What was sought away from, or is not ours any more, is never shown: librdkafka drops it here.
-    pub fn take<F>(&self, timeout: Duration, each: F) -> usize
-    where
-        F: FnMut(&Taken<'_>) -> ControlFlow<()>,
-    {
-        let mut show = Show { each, client: self.client, panic: None };
-        let timeout_ms = timeout.as_millis().min(i32::MAX as u128) as i32;
-        // SAFETY: the queue is live. `show` is lent to the callback, which runs on this thread within the call only.
-        let shown = unsafe {
-            let state = (&raw mut show).cast::<c_void>();
-            ffi::rd_kafka_consume_callback_queue(self.queue, timeout_ms, Some(shown::<F>), state)
-        };
-        if let Some(panic) = show.panic {
-            resume_unwind(panic);
+    /// What was sought away from, or is not ours any more, is never among it: librdkafka drops it here.
+    pub fn take(&self, timeout: Duration, into: &mut Batch) {
+        into.clear();
+        self.fill(Duration::ZERO, BATCH, into);
+        if into.messages.is_empty() {
+            // It would wait for as many as it may take.
+            self.fill(timeout, 1, into);
         }
-        usize::try_from(shown).unwrap_or(0)
+    }
+
+    fn fill(&self, timeout: Duration, most: usize, into: &mut Batch) {
+        into.messages.reserve(most);
+        let timeout_ms = timeout.as_millis().min(i32::MAX as u128) as i32;
+        // SAFETY: the queue is live, and there is room for as many messages; those that are written are ours.
+        unsafe {
+            let room = into.messages.as_mut_ptr();
+            let taken = ffi::rd_kafka_consume_batch_queue(self.queue, timeout_ms, room, most);
+            into.messages.set_len(usize::try_from(taken).unwrap_or(0));
+        }
     }
 }
 
@@ -95,68 +100,66 @@ impl Drop for DataQueue {
     }
 }
 
-/// What the callback works on.
-struct Show<F> {
-    each: F,
-    client: *mut ffi::rd_kafka_t,
-    panic: Option<Box<dyn Any + Send>>,
+impl Batch {
+    /// What was taken, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Taken<'_>> {
+        // SAFETY: each is live until it is given back, for which this must be borrowed anew.
+        self.messages.iter().map(|message| Taken(unsafe { &**message }))
+    }
+
+    /// True if nothing was taken.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Gives back what was taken.
+    pub fn clear(&mut self) {
+        // SAFETY: each is ours, and given back once.
+        self.messages
+            .drain(..)
+            .for_each(|message| unsafe { ffi::rd_kafka_message_destroy(message) });
+    }
 }
 
-/// Shows one record. A panic must not run through librdkafka: it waits until that has returned.
-///
-/// # Safety
-///
-/// `message` is live for the call, and `state` is the [`Show`] of the [`DataQueue::take`] that is running.
-unsafe extern "C" fn shown<F>(message: *mut ffi::rd_kafka_message_t, state: *mut c_void)
-where
-    F: FnMut(&Taken<'_>) -> ControlFlow<()>,
-{
-    // SAFETY: by our caller's promise; nobody else holds it meanwhile.
-    let show = unsafe { &mut *state.cast::<Show<F>>() };
-    let taken = Taken { message, lives: PhantomData };
-    let went = catch_unwind(AssertUnwindSafe(|| (show.each)(&taken)));
-    let goes_on = matches!(went, Ok(ControlFlow::Continue(())));
-    show.panic = went.err();
-    if !goes_on {
-        // SAFETY: within a callback, as it must be. The rest stays in the queue.
-        unsafe { ffi::rd_kafka_yield(show.client) }
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
 impl Taken<'_> {
-    fn message(&self) -> &ffi::rd_kafka_message_t {
-        // SAFETY: live for as long as we are.
-        unsafe { &*self.message }
-    }
-
     /// What is wrong, if this is no record.
     pub fn error(&self) -> Option<RDKafkaErrorCode> {
-        let code = self.message().err;
+        let code = self.0.err;
         (code != ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| code.into())
     }
 
     /// True if it is of this topic partition.
     #[inline]
     pub fn is_of(&self, topic: &str, partition: i32) -> bool {
-        let message = self.message();
-        if message.partition != partition || message.rkt.is_null() {
+        if self.0.partition != partition || self.0.rkt.is_null() {
             return false;
         }
         // SAFETY: a live topic has a name that ends in NUL and lives as long.
-        let name = unsafe { CStr::from_ptr(ffi::rd_kafka_topic_name(message.rkt)) };
+        let name = unsafe { CStr::from_ptr(ffi::rd_kafka_topic_name(self.0.rkt)) };
         name.to_bytes() == topic.as_bytes()
+    }
+
+    /// True if it is of a topic partition at all, as all records are.
+    pub fn is_of_some(&self) -> bool {
+        !self.0.rkt.is_null()
     }
 
     /// The number of its partition.
     #[inline]
     pub fn partition(&self) -> i32 {
-        self.message().partition
+        self.0.partition
     }
 
     /// Its offset.
     #[inline]
     pub fn offset(&self) -> i64 {
-        self.message().offset
+        self.0.offset
     }
 
     /// Milliseconds since 1970 UTC, or -1 where the producer set none.
@@ -164,28 +167,26 @@ impl Taken<'_> {
     pub fn timestamp_ms(&self) -> i64 {
         let mut kind = ffi::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is live.
-        unsafe { ffi::rd_kafka_message_timestamp(self.message, &mut kind) }
+        unsafe { ffi::rd_kafka_message_timestamp(self.0, &mut kind) }
     }
 
     /// Its value; `None` is a tombstone.
     #[inline]
     pub fn value(&self) -> Option<&[u8]> {
-        let message = self.message();
         // SAFETY: a record's value lives as long as the record.
-        unsafe { bytes(message.payload, message.len) }
+        unsafe { bytes(self.0.payload, self.0.len) }
     }
 
     /// Its key, if it has one.
     pub fn key(&self) -> Option<&[u8]> {
-        let message = self.message();
         // SAFETY: a record's key lives as long as the record.
-        unsafe { bytes(message.key, message.key_len) }
+        unsafe { bytes(self.0.key, self.0.key_len) }
     }
 
     /// Its headers, copied.
     pub fn headers(&self) -> Vec<Header> {
         // SAFETY: the message is live.
-        unsafe { headers(self.message) }
+        unsafe { headers(self.0) }
     }
 }
 

@@ -3,7 +3,6 @@
 //! keeps it; librdkafka's own queue fills, and fetching stops.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::mpsc;
 
 use super::client::{Reports, bound_fetches, consumer_config, refused};
-use super::data_queue::{DataQueue, Taken};
+use super::data_queue::{Batch, DataQueue, Taken};
 use super::rebalance::{ASK_TIMEOUT, Context, Owned, describe, note_group_offsets};
 use super::witness::{self, TopicWitness};
 use super::{
@@ -146,6 +145,7 @@ impl Prepared {
             _fetched: memory.hold(fetch_bytes),
             last: 0,
             oldest: None,
+            stopped: false,
             clock,
         };
         let thread = std::thread::Builder::new()
@@ -223,9 +223,9 @@ impl Prepared {
 
 /// The state of the consumer thread.
 struct Poller {
-    consumer: BaseConsumer<Context>,
-    /// Where the records come from.
+    /// Where the records come from. It goes before the consumer, which waits for the records in it.
     queue: Arc<DataQueue>,
+    consumer: BaseConsumer<Context>,
     commands: mpsc::Receiver<Command>,
     batches: mpsc::Sender<SourceBatch>,
     /// Batches that found the pipeline's queue full. No records are taken while there are any.
@@ -237,11 +237,14 @@ struct Poller {
     last: usize,
     /// When the first record came that was not handed over yet.
     oldest: Option<Moment>,
+    /// The connector was told to stop: nothing is taken any more, least of all what lies behind a damaged record.
+    stopped: bool,
     clock: Arc<dyn Clock>,
 }
 
 impl Poller {
     fn run(mut self) {
+        let mut taken = Batch::default();
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Leave) | Err(mpsc::error::TryRecvError::Disconnected) => break,
@@ -249,20 +252,23 @@ impl Poller {
                 Err(mpsc::error::TryRecvError::Empty) => {}
             }
             self.pass_on();
-            let timeout = if self.is_behind() {
-                IDLE_POLL
-            } else {
-                match self.take() {
-                    0 => Duration::ZERO,
-                    _ => GATHER,
+            let timeout = match self.stopped || self.is_behind() {
+                true => IDLE_POLL,
+                false => {
+                    self.take(&mut taken);
+                    GATHER
                 }
             };
             match self.consumer.poll(timeout) {
-                Some(Ok(message)) => self.strayed(&message),
+                Some(Ok(message)) => {
+                    let error = strayed(&message);
+                    self.stop(error);
+                }
                 Some(Err(error)) => self.failed(&error),
                 None => {}
             }
         }
+        drop(taken);
         self.leave();
     }
 
@@ -270,39 +276,55 @@ impl Poller {
         !self.waiting.is_empty() || !self.gauge.has_room()
     }
 
-    /// Takes what has come, up to the first error, and hands over what is due. Returns how many records came.
-    fn take(&mut self) -> usize {
+    /// Takes what has come, and hands over what is due.
+    fn take(&mut self, taken: &mut Batch) {
         let timeout = if self.oldest.is_some() { IDLE_POLL } else { LONGEST_POLL };
-        let (gauge, waiting, last) = (&self.gauge, &mut self.waiting, &mut self.last);
-        let mut error = None;
-        // Nobody else asks for it meanwhile: rebalances are answered within `poll`.
-        let mut owned = self.consumer.context().owned();
-        let taken = self.queue.take(timeout, |record| {
-            error = record.error();
-            if error.is_some() {
-                // What follows waits until it is decided what that means.
-                return ControlFlow::Break(());
-            }
-            if append(&mut owned, last, record) && is_full(&owned[*last].records) {
-                hand_over(&mut owned[*last], gauge, waiting);
-                if !gauge.has_room() {
-                    return ControlFlow::Break(());
+        self.queue.take(timeout, taken);
+        for record in taken.iter() {
+            match record.error() {
+                None => self.append(&record),
+                Some(code) if self.concerns(&record) => {
+                    self.failed(&KafkaError::MessageConsumption(code));
+                }
+                Some(error) => {
+                    tracing::debug!(%error, "of a topic partition that is not ours any more")
                 }
             }
-            ControlFlow::Continue(())
-        });
-        drop(owned);
-        if let Some(code) = error {
-            self.failed(&KafkaError::MessageConsumption(code));
+            if self.stopped {
+                return;
+            }
         }
         let now = self.clock.now();
         match self.oldest {
-            _ if taken == 0 => self.hand_over_all(),
+            _ if taken.is_empty() => self.hand_over_all(),
             Some(oldest) if now.since(oldest) >= BATCH_AGE => self.hand_over_all(),
+            Some(_) if self.collected() >= self.gauge.most() / 2 => self.hand_over_all(),
             Some(_) => {}
             None => self.oldest = Some(now),
         }
-        taken
+        taken.clear();
+    }
+
+    /// Appends a record, and hands over what is full by that.
+    #[inline]
+    fn append(&mut self, record: &Taken<'_>) {
+        let mut owned = self.consumer.context().owned();
+        if append(&mut owned, &mut self.last, record) && is_full(&owned[self.last].records) {
+            hand_over(&mut owned[self.last], &self.gauge, &mut self.waiting);
+        }
+    }
+
+    /// False for what came of a topic partition that was handed back since.
+    fn concerns(&self, error: &Taken<'_>) -> bool {
+        let of = |owned: &Owned| {
+            error.is_of(&owned.topic_partition.topic, owned.topic_partition.partition)
+        };
+        !error.is_of_some() || self.consumer.context().owned().iter().any(of)
+    }
+
+    /// Bytes that are not handed over yet.
+    fn collected(&self) -> usize {
+        self.consumer.context().owned().iter().map(|owned| owned.records.bytes()).sum()
     }
 
     fn hand_over_all(&mut self) {
@@ -312,12 +334,10 @@ impl Poller {
         self.oldest = None;
     }
 
-    /// A record came by another way than it should, and behind or before others of its topic partition.
-    fn strayed(&self, message: &BorrowedMessage<'_>) {
-        let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
-        self.consumer.context().send(SourceEvent::Failed(Error::internal(format!(
-            "{topic}-{partition}@{offset} did not come through the queue of records"
-        ))));
+    /// Tells the pipeline to end, and takes nothing more.
+    fn stop(&mut self, error: Error) {
+        self.stopped = true;
+        self.consumer.context().send(SourceEvent::Failed(error));
     }
 
     /// Moves waiting batches into the queue as far as it has room.
@@ -382,50 +402,50 @@ impl Poller {
 
     fn failed(&mut self, error: &KafkaError) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        let context = self.consumer.context();
         match code {
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
-                context.send(SourceEvent::Failed(self.out_of_range()));
+                let error = self.out_of_range();
+                self.stop(error);
             }
             // librdkafka goes on behind such records, as if they had been compacted away.
             RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::BadCompression => {
                 let damaged = Error::external("records came damaged; nothing was skipped");
-                context.send(SourceEvent::Failed(damaged.with_source(error.clone())));
+                self.stop(damaged.with_source(error.clone()));
             }
             RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::GroupAuthorizationFailed => {
                 let error = Error::user(format!("reading was refused: {error}"));
-                context.send(SourceEvent::Failed(error));
+                self.stop(error);
             }
             // Each of the two would throw the other one out again.
             RDKafkaErrorCode::FencedInstanceId => {
                 let error = Error::user(format!(
                     "another worker is in the group under the same `group.instance.id`: {error}; give each worker an id of its own, as by `group.instance.id: ${{env:HOSTNAME}}`, or leave the key out"
                 ));
-                context.send(SourceEvent::Failed(error));
+                self.stop(error);
             }
             // Only with the broker-side protocol: the classic one lets the new member in.
             RDKafkaErrorCode::UnreleasedInstanceId => {
                 let error = Error::external(format!(
                     "the group still has a member of this `group.instance.id`: {error}; if it was killed, it is in the group until the brokers miss it (their `group.consumer.session.timeout.ms`)"
                 ));
-                context.send(SourceEvent::Failed(error));
+                self.stop(error);
             }
             RDKafkaErrorCode::InvalidSessionTimeout => {
                 let error = Error::user(format!(
                     "the brokers refuse the session time-out: {error}; set `session.timeout.ms` under `source.kafka.properties` to what their `group.min.session.timeout.ms` and `group.max.session.timeout.ms` allow"
                 ));
-                context.send(SourceEvent::Failed(error));
+                self.stop(error);
             }
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
                 let error = Error::external("the consumer cannot go on").with_source(error.clone());
-                context.send(SourceEvent::Failed(error));
+                self.stop(error);
             }
             // Comes right after a topic was created, and goes.
             RDKafkaErrorCode::UnknownTopicOrPartition => {
                 tracing::debug!(%error, "topic not known yet")
             }
-            _ => context.reports.error(code),
+            _ => self.consumer.context().reports.error(code),
         }
     }
 
@@ -463,16 +483,27 @@ impl Poller {
     /// Closes the consumer: it revokes everything, and the callback waits for the pipeline's last
     /// commit, then leaves the group.
     fn leave(self) {
-        let Self { consumer, queue, .. } = self;
-        let events = consumer.context().events.clone();
-        *consumer.context().queue() = None;
-        // Closing would wait for the records in it.
-        drop(queue);
-        drop(consumer);
+        let events = self.consumer.context().events.clone();
+        drop(self);
         if events.blocking_send(SourceEvent::Closed).is_err() {
             tracing::debug!("the pipeline has ended before its source");
         }
     }
+}
+
+impl Drop for Poller {
+    /// Whatever ends the thread, the queue is gone before the consumer.
+    fn drop(&mut self) {
+        *self.consumer.context().queue() = None;
+    }
+}
+
+/// A record came by another way than it should, and behind or before others of its topic partition.
+fn strayed(message: &BorrowedMessage<'_>) -> Error {
+    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+    Error::internal(format!(
+        "{topic}-{partition}@{offset} did not come through the queue of records"
+    ))
 }
 
 fn is_full(records: &RawRecordsBuilder) -> bool {

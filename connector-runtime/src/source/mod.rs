@@ -37,7 +37,7 @@ use tokio::sync::mpsc;
 use crate::config::ConnectorPlan;
 use crate::memory::{Held, MemoryShare};
 
-pub use data_queue::{DataQueue, Taken};
+pub use data_queue::{Batch, DataQueue, Taken};
 pub use glimpse::{Glimpse, Stretch, glimpse};
 pub use kafka::{Kafka, Prepared};
 
@@ -233,6 +233,11 @@ impl ByteGauge {
     pub fn hold(&self, bytes: usize) -> InFlight {
         self.in_flight.fetch_add(bytes, Ordering::Relaxed);
         InFlight { in_flight: self.in_flight.clone(), held: self.memory.hold(bytes) }
+    }
+
+    /// Bytes under way at which no more should be taken.
+    pub fn most(&self) -> usize {
+        self.memory.in_flight_bytes_max()
     }
 
     /// False while no more should be taken: enough is under way, or the connector has no room for more.

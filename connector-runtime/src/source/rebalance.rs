@@ -134,7 +134,10 @@ impl Context {
             )
             .map_err(|e| Error::internal("a start offset cannot be assigned").with_source(e))?;
         }
-        self.forward(&starts)?;
+        if !self.forward(&starts)? {
+            // The consumer closes: the assignment must be answered, and is handed back at once.
+            return give_assignment(consumer, &TopicPartitionList::new());
+        }
         give_assignment(consumer, list)?;
         self.owned().extend(starts.into_iter().map(|start| Owned {
             epoch: start.epoch,
@@ -145,15 +148,12 @@ impl Context {
     }
 
     /// Lets the records of topic partitions go where they are taken from.
-    fn forward(&self, starts: &[Start]) -> Result<()> {
-        let Some(queue) = &*self.queue() else {
-            return Err(Error::internal(
-                "topic partitions were assigned to a consumer that closes",
-            ));
-        };
-        starts.iter().try_for_each(|start| {
-            queue.forward(&start.topic_partition.topic, start.topic_partition.partition)
-        })
+    /// False if nobody takes any more.
+    fn forward(&self, starts: &[Start]) -> Result<bool> {
+        let Some(queue) = &*self.queue() else { return Ok(false) };
+        let mut starts = starts.iter().map(|start| &start.topic_partition);
+        starts.try_for_each(|of| queue.forward(&of.topic, of.partition))?;
+        Ok(true)
     }
 
     /// Asks the pipeline where to begin. An empty list is normal, and nothing to ask for.

@@ -6,9 +6,10 @@ use integration_tests::case;
 use integration_tests::case::Case;
 use integration_tests::connector::Connector;
 use integration_tests::datasets::{FLIGHT_COLUMNS, flights_for_ever};
-use integration_tests::producer::{Feed, round_robin};
+use integration_tests::producer::{Feed, Record, Route, produce_in_transactions, round_robin};
+use integration_tests::random::Random;
 use integration_tests::reader;
-use integration_tests::verifier::assert_equal;
+use integration_tests::verifier::{assert_equal, assert_exactly_once};
 use integration_tests::wait::eventually;
 use integration_tests::worker::{Signal, Worker, run, run_until_end};
 
@@ -147,4 +148,49 @@ fn a_session_time_out_is_refused_where_it_is_the_broker_s_to_say() {
     connector.properties.push(("session.timeout.ms", "2000".into()));
     let ended = run_until_end(&case, &connector.write(&case)).start().wait(BOUND);
     assert_failed(&ended, &[&connector.name, "session.timeout.ms", "group.protocol"]);
+}
+
+/// A queue full of small transactions, whose markers librdkafka handles by itself, while topic partitions
+/// change hands: what was read of them and not taken is read again, by whoever has them then.
+fn transactions_change_hands(case: &Case, properties: &[(&'static str, &str)]) {
+    const TRANSACTIONS: u64 = 300;
+    let topic = case.topic(4);
+    let mut random = Random::new(7);
+    let mut record = |id: u64| Record {
+        route: Route::Partition((id % 4) as i32),
+        value: format!(r#"{{"id":{id},"body":"{}"}}"#, random.text(12_000)),
+    };
+    let batches =
+        (0..TRANSACTIONS).map(|number| (0..20).map(|i| record(number * 20 + i)).collect());
+    let produced = produce_in_transactions(&topic, batches.collect(), |index| index % 7 == 0);
+    let mut connector = Connector::new(&case.unique("markers"), &topic, &case.local_table());
+    if !properties.is_empty() {
+        connector.properties =
+            properties.iter().map(|(key, value)| (*key, (*value).into())).collect();
+    }
+    let file = connector.write(case);
+    // Small shares of memory keep a backlog in the consumer's queue.
+    let start = || run(case, &file).env("ALLUVIUM_MEMORY", "160MiB").start();
+    let mut workers = vec![start()];
+    wait_for_commit(&workers[0]);
+    for _ in 0..3 {
+        let joined = start();
+        eventually(PATIENCE, "it has a share", || (joined.owned() > 0).then_some(()));
+        workers.push(joined);
+        drain(workers.remove(0));
+    }
+    workers.into_iter().for_each(drain);
+    run_until_end(case, &file).start().wait(PATIENCE).assert_code(0);
+    assert_exactly_once(&[&produced], &connector.location);
+}
+
+#[test]
+fn a_backlog_of_transactions_changes_hands_among_members_that_keep_theirs() {
+    transactions_change_hands(&case!(), &[]);
+}
+
+#[test]
+fn a_backlog_of_transactions_changes_hands_by_the_brokers_own_protocol() {
+    let case = case!();
+    transactions_change_hands(&case, &[("group.protocol", "consumer")]);
 }
