@@ -57,6 +57,7 @@ pub(crate) fn run(args: &Args) {
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("fetch.min.bytes", "65536")
+        .set("fetch.queue.backoff.ms", "10")
         .create()
         .expect("a valid configuration");
     let mut list = TopicPartitionList::new();
