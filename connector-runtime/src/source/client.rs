@@ -282,7 +282,7 @@ mod tests {
             group_id: "g".into(),
             properties: properties.iter().map(property).collect(),
         };
-        let memory = split(160 << 20, 1).unwrap().remove(0);
+        let memory = split(192 << 20, 1).unwrap().remove(0);
         let mut config = consumer_config(&plan);
         let bytes = bound_fetches(&mut config, &plan, &memory).map_err(|error| error.to_string());
         assert_eq!(bytes.as_ref().map_err(String::as_str), expected.as_ref().map_err(|e| *e));

@@ -170,7 +170,7 @@ fn transactions_change_hands(case: &Case, properties: &[(&'static str, &str)]) {
     }
     let file = connector.write(case);
     // Small shares of memory keep a backlog in the consumer's queue.
-    let start = || run(case, &file).env("ALLUVIUM_MEMORY", "160MiB").start();
+    let start = || run(case, &file).env("ALLUVIUM_MEMORY", "192MiB").start();
     let mut workers = vec![start()];
     wait_for_commit(&workers[0]);
     for _ in 0..3 {

@@ -24,7 +24,7 @@ use crate::PATIENCE;
 
 const MIB: u64 = 1024 * 1024;
 /// The smallest budget that one connector is allowed.
-const LEAST: &str = "160MiB";
+const LEAST: &str = "192MiB";
 
 /// Runs a connector to the end within `memory`, and checks what it took and wrote.
 fn reads_within(case: &Case, connector: &Connector, memory: &str, produced: &Produced) {
@@ -110,7 +110,7 @@ fn mm_1_connectors_of_a_worker_share_its_memory() {
         (produced, table)
     };
     let all: Vec<(Produced, Location)> = (0..4).map(each).collect();
-    let memory = "240MiB";
+    let memory = "272MiB";
     let args = ["run", "connectors", "--until-end", "--memory", memory];
     assert_within(peak(Launch::new(&case, args).start()), memory);
     all.iter().for_each(|(produced, table)| assert_exactly_once(&[produced], table));
@@ -158,6 +158,6 @@ fn too_little_memory_is_refused_with_what_is_needed() {
         assert!(ended.stderr.contains(says), "{}", ended.stderr);
     };
     refused("100MiB", "`--memory` is 100 MiB");
-    refused("100MiB", "160 MiB at least");
+    refused("100MiB", "192 MiB at least");
     refused("a lot", "such as `64MiB`");
 }
