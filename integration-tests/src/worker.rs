@@ -123,6 +123,21 @@ impl Worker {
         ended
     }
 
+    /// The same, with exit code 0. Returns the most memory that it took, in bytes.
+    #[track_caller]
+    pub fn peak_until_end(mut self, limit: Duration) -> u64 {
+        let mut most = 0;
+        within(limit, || {
+            if self.has_ended() {
+                return Some(());
+            }
+            most = self.peak_resident_bytes().unwrap_or(most);
+            None
+        });
+        self.wait(limit).assert_code(0);
+        most
+    }
+
     /// The same where a panic is what is tested.
     #[track_caller]
     pub fn wait_also_for_a_panic(mut self, limit: Duration) -> Ended {

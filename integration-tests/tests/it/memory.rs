@@ -18,7 +18,7 @@ use integration_tests::random::Random;
 use integration_tests::reader;
 use integration_tests::verifier::assert_exactly_once;
 use integration_tests::wait::{eventually, let_pass};
-use integration_tests::worker::{Launch, Signal, Worker, run, run_until_end};
+use integration_tests::worker::{Launch, Signal, run, run_until_end};
 
 use crate::PATIENCE;
 
@@ -29,7 +29,7 @@ const LEAST: &str = "192MiB";
 /// Runs a connector to the end within `memory`, and checks what it took and wrote.
 fn reads_within(case: &Case, connector: &Connector, memory: &str, produced: &Produced) {
     let launch = run_until_end(case, &connector.write(case)).env("ALLUVIUM_MEMORY", memory);
-    let most = peak(launch.start());
+    let most = launch.start().peak_until_end(PATIENCE);
     assert_within(most, memory);
     assert_exactly_once(&[produced], &connector.location);
 }
@@ -39,20 +39,6 @@ fn assert_within(most: u64, memory: &str) {
     eprintln!("at most {} MiB of {memory}", most / MIB);
     let allowed = memory.trim_end_matches("MiB").parse::<u64>().unwrap() * MIB;
     assert!(most <= allowed, "it took {} MiB of {memory}", most / MIB);
-}
-
-/// Waits for a good end. Returns the most memory that it took.
-fn peak(mut worker: Worker) -> u64 {
-    let mut most = 0;
-    eventually(PATIENCE, "it ends", || {
-        if worker.has_ended() {
-            return Some(());
-        }
-        most = worker.peak_resident_bytes().unwrap_or(most);
-        None
-    });
-    worker.wait(PATIENCE).assert_code(0);
-    most
 }
 
 #[test]
@@ -112,7 +98,7 @@ fn mm_1_connectors_of_a_worker_share_its_memory() {
     let all: Vec<(Produced, Location)> = (0..4).map(each).collect();
     let memory = "272MiB";
     let args = ["run", "connectors", "--until-end", "--memory", memory];
-    assert_within(peak(Launch::new(&case, args).start()), memory);
+    assert_within(Launch::new(&case, args).start().peak_until_end(PATIENCE), memory);
     all.iter().for_each(|(produced, table)| assert_exactly_once(&[produced], table));
 }
 

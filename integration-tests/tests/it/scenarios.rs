@@ -66,16 +66,8 @@ fn thousands_of_partition_values_fit_into_bounded_memory() {
     let mut connector = Connector::new(&case.unique("days"), &produced.topic, &case.local_table());
     connector.columns = Some(DAYS);
     connector.partition_by = vec!["day"];
-    let mut worker = run_until_end(&case, &connector.write(&case)).start();
-    let mut most = 0;
-    eventually(PATIENCE, "it ends", || {
-        if worker.has_ended() {
-            return Some(());
-        }
-        most = worker.peak_resident_bytes().unwrap_or(most);
-        None
-    });
-    worker.wait(PATIENCE).assert_code(0);
+    let worker = run_until_end(&case, &connector.write(&case)).start();
+    let most = worker.peak_until_end(PATIENCE);
     eprintln!("at most {} MiB", most / MIB);
     assert!(most < 512 * MIB, "it took {} MiB", most / MIB);
     assert_exactly_once(&[&produced], &connector.location);
