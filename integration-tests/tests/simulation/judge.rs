@@ -1,10 +1,11 @@
-//! What must always be true, checked at every change of the store, and the comparison with the log at
-//! the end.
+//! What must always be true, checked at every change of the store and whenever a commit is sent, and the
+//! comparison with the log at the end.
 //!
 //! | invariant | what is looked at |
 //! |---|---|
 //! | OF-2 | no position in a ledger, or in a log's `txn`s, ever moves back |
 //! | CM-1 | no file is visible before its offsets are: its rows lie below the positions |
+//! | FN-1 | no commit is sent that names a topic partition which its worker has handed back |
 //! | DL-1 | whatever lies below the table's positions and is bad, the dead letters' positions cover |
 //! | nothing twice | no offset is in two files that readers see |
 //! | nothing else | each row is the record at its offset |
@@ -23,6 +24,7 @@ use serde_json::Value;
 
 use crate::World;
 use crate::broker::{Broker, Entry};
+use crate::fences::Fences;
 
 /// The folder of the table and that of its dead letters.
 pub(crate) const TABLE: &str = "orders";
@@ -36,6 +38,7 @@ pub(crate) struct Judge {
     world: World,
     broker: Broker,
     is_delta: bool,
+    pub(crate) fences: Fences,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -60,11 +63,59 @@ struct Folder {
     contents: BTreeMap<String, Bytes>,
     /// The version of a Delta table.
     version: u64,
+    /// The commits that are in the table.
+    tokens: BTreeSet<String>,
+}
+
+/// A commit, as the store is given it.
+struct Commit {
+    token: String,
+    partitions: Vec<i32>,
+}
+
+impl Commit {
+    /// `None` for a version that is no commit of a connector's.
+    fn of_entry(content: &[u8]) -> Option<Self> {
+        let actions = actions(content);
+        let parameters = |action: &Value| {
+            let token = &action["commitInfo"]["operationParameters"]["alluvium.token"];
+            token.as_str().map(str::to_owned)
+        };
+        let identities = actions.iter().filter_map(|action| action["txn"]["appId"].as_str());
+        let partitions = identities.filter_map(partition_of).collect();
+        Some(Self { token: actions.iter().find_map(parameters)?, partitions })
+    }
+
+    /// `None` for a ledger without a commit.
+    fn of_ledger(content: &[u8]) -> Option<Self> {
+        let ledger: Value = serde_json::from_slice(content).unwrap();
+        let last = ledger["history"].as_array()?.last()?;
+        let identities = last["offsets"].as_object()?.keys();
+        let partitions = identities.filter_map(|identity| partition_of(identity)).collect();
+        Some(Self { token: last["token"].as_str()?.to_owned(), partitions })
+    }
+}
+
+/// The actions of a version of a Delta table.
+fn actions(content: &[u8]) -> Vec<Value> {
+    let lines = content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+}
+
+/// `None` for an identity that is not a topic partition's.
+fn partition_of(identity: &str) -> Option<i32> {
+    identity.rsplit('/').next()?.parse().ok()
 }
 
 impl Judge {
     pub(crate) fn new(world: &World, broker: &Broker, is_delta: bool) -> Self {
-        Self { world: world.clone(), broker: broker.clone(), is_delta, seen: Arc::default() }
+        Self {
+            world: world.clone(),
+            broker: broker.clone(),
+            is_delta,
+            fences: Fences::default(),
+            seen: Arc::default(),
+        }
     }
 
     /// The version of the Delta table, and the files that it names, for who rewrites them.
@@ -73,6 +124,32 @@ impl Judge {
         let Some(of) = seen.folders.get(TABLE) else { return (0, Vec::new()) };
         let content = |name: &String| Some((name.clone(), of.contents.get(name)?.clone()));
         (of.version, of.files.iter().filter_map(content).collect())
+    }
+
+    /// An object is sent to the store, whatever becomes of that.
+    pub(crate) fn sent(&self, path: &Path, content: &[u8]) {
+        let path = path.to_string();
+        let Some((folder, name)) = path.split_once('/') else { return };
+        let commit = if name.starts_with("_delta_log/") && name.ends_with(".json") {
+            Commit::of_entry(content)
+        } else if name.ends_with(".ledger.json") {
+            Commit::of_ledger(content)
+        } else {
+            None
+        };
+        let Some(Commit { token, partitions }) = commit else { return };
+        // A ledger is also written when files are published, with the last commit in it, whose ever it was.
+        let mut seen = self.seen.lock().unwrap();
+        if seen.folders.entry(folder.to_owned()).or_default().tokens.contains(&token) {
+            return;
+        }
+        for partition in partitions {
+            if let Some(worker) = self.fences.before(&token, partition) {
+                self.world.violate(format_args!(
+                    "FN-1: {folder}: commit {token} names partition {partition}, which worker {worker} has handed back"
+                ));
+            }
+        }
     }
 
     /// An object has this content now, or is gone.
@@ -111,20 +188,15 @@ impl Judge {
             .as_object()
             .unwrap()
             .iter()
-            .map(|(identity, next)| {
-                (identity.rsplit('/').next().unwrap().parse().unwrap(), next.as_i64().unwrap())
-            })
+            .map(|(identity, next)| (partition_of(identity).unwrap(), next.as_i64().unwrap()))
             .collect();
         self.stands_at(folder, positions);
+        self.is_in(folder, Commit::of_ledger(content));
     }
 
     /// A version of a Delta table.
     fn entry(&self, folder: &str, version: u64, content: &[u8]) {
-        let actions: Vec<Value> = content
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_slice(line).unwrap())
-            .collect();
+        let actions = actions(content);
         let mut positions = {
             let mut seen = self.seen.lock().unwrap();
             let of = seen.folders.entry(folder.to_owned()).or_default();
@@ -133,7 +205,7 @@ impl Judge {
         };
         for action in &actions {
             let Some(identity) = action["txn"]["appId"].as_str() else { continue };
-            if let Ok(partition) = identity.rsplit('/').next().unwrap().parse() {
+            if let Some(partition) = partition_of(identity) {
                 positions.insert(partition, action["txn"]["version"].as_i64().unwrap());
             }
         }
@@ -145,6 +217,7 @@ impl Judge {
             of.rows.retain(|_, file| file != name);
         });
         self.stands_at(folder, positions);
+        self.is_in(folder, Commit::of_entry(content));
         for name in actions.iter().filter_map(|action| action["add"]["path"].as_str()) {
             let content = self.seen.lock().unwrap().folders[folder].contents.get(name).cloned();
             match content {
@@ -153,6 +226,12 @@ impl Judge {
                 None => self.world.violate(format_args!("CM-1: {folder}/{name} is not there")),
             }
         }
+    }
+
+    fn is_in(&self, folder: &str, commit: Option<Commit>) {
+        let mut seen = self.seen.lock().unwrap();
+        let tokens = &mut seen.folders.entry(folder.to_owned()).or_default().tokens;
+        tokens.extend(commit.map(|commit| commit.token));
     }
 
     fn stands_at(&self, folder: &str, positions: BTreeMap<i32, i64>) {

@@ -19,6 +19,7 @@
 )]
 
 mod broker;
+mod fences;
 mod foreign;
 mod judge;
 mod member;

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::World;
 use crate::broker::{Broker, Entry, SESSION_TIMEOUT, at, topic_partition};
+use crate::fences::Fences;
 use crate::process::Inside;
 
 /// Between two turns of the polling thread.
@@ -38,6 +39,8 @@ pub(crate) struct Connection {
     pub(crate) world: World,
     pub(crate) broker: Broker,
     pub(crate) inside: Inside,
+    pub(crate) worker: u64,
+    pub(crate) fences: Fences,
 }
 
 #[async_trait]
@@ -68,6 +71,8 @@ impl Connection {
         let member = Member {
             world: self.world,
             broker: self.broker,
+            worker: self.worker,
+            fences: self.fences,
             clock,
             revoke_timeout,
             events: event_sender,
@@ -95,6 +100,8 @@ struct Owned {
 struct Member {
     world: World,
     broker: Broker,
+    worker: u64,
+    fences: Fences,
     clock: Arc<dyn Clock>,
     revoke_timeout: Duration,
     events: mpsc::Sender<SourceEvent>,
@@ -200,6 +207,7 @@ impl Member {
             return Ok(());
         }
         let partitions = self.broker.describe(&new)?;
+        self.fences.given(self.worker, new.into_iter());
         let (reply, answer) = sync_channel(1);
         self.send(SourceEvent::Assigned { partitions, reply }).await;
         match self.wait(answer, ASSIGN_TIMEOUT).await {
@@ -226,11 +234,14 @@ impl Member {
         if gone.is_empty() {
             return;
         }
-        let partitions = gone.into_iter().map(|owned| owned.topic_partition).collect();
+        let partitions: Vec<TopicPartition> =
+            gone.into_iter().map(|owned| owned.topic_partition).collect();
+        let back: Vec<i32> = partitions.iter().map(|one| one.partition).collect();
         let (reply, answer) = sync_channel(1);
         self.send(SourceEvent::Revoked { partitions, lost, reply }).await;
         let positions = self.wait(answer, self.revoke_timeout * 2).await;
         if let Some(positions) = positions.filter(|_| !lost) {
+            self.fences.handed_back(self.worker, back.into_iter());
             self.note(&positions);
         }
     }
@@ -337,8 +348,8 @@ mod tests {
     /// A member without a pipeline, in a process of its own.
     fn join(world: &World, broker: &Broker) -> Source {
         let inside = Inside::default();
-        let (world, broker) = (world.clone(), broker.clone());
-        let connection = Connection { world, broker, inside: inside.clone() };
+        let (world, broker, fences) = (world.clone(), broker.clone(), Fences::default());
+        let connection = Connection { world, broker, inside: inside.clone(), worker: 1, fences };
         let source = connection.join(
             Arc::new(VirtualClock::start()),
             SECOND,

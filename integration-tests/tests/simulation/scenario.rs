@@ -284,12 +284,18 @@ impl Scenario {
             world: self.world.clone(),
             broker: self.broker.clone(),
             inside: inside.clone(),
+            worker: self.started,
+            fences: self.judge.fences.clone(),
         };
-        let runs = self.runs.clone();
+        let (runs, worker, fences) = (self.runs.clone(), self.started, self.judge.fences.clone());
         let outside = Outside {
             cluster: Arc::new(connection),
             clock: self.clock.clone(),
-            new_run: Arc::new(move || format!("{:012}", runs.fetch_add(1, Ordering::Relaxed))),
+            new_run: Arc::new(move || {
+                let run = format!("{:012}", runs.fetch_add(1, Ordering::Relaxed));
+                fences.begun(worker, &run);
+                run
+            }),
         };
         let running = Running::new(self.plan.clone(), &outside, &drained, false);
         self.world.note(format_args!("worker {} starts", self.started));

@@ -187,6 +187,7 @@ impl ObjectStore for SimulatedStore {
         options: PutOptions,
     ) -> Result<PutResult> {
         let conditional = options.mode != PutMode::Overwrite;
+        self.judge.sent(path, &Bytes::from(payload.clone()));
         let (inner, to) = (self.inner.clone(), path.clone());
         let put = async move { inner.put_opts(&to, payload, options).await };
         let done = self.request(Some(path.clone()), put).await;
