@@ -50,4 +50,5 @@ pub mod reader;
 pub mod service;
 pub mod verifier;
 pub mod wait;
+pub mod wall_clock;
 pub mod worker;

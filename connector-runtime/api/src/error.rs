@@ -23,6 +23,8 @@ pub enum Retry {
     AfterBackoff,
     /// It may, once the state that we hold has been read again.
     AfterRefresh,
+    /// It will, once somebody who may be dead is waited for no longer.
+    AfterRelease,
 }
 
 /// An error with its fault, its retry, and what we were doing when it came.

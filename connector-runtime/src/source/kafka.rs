@@ -424,12 +424,12 @@ impl Poller {
                 ));
                 self.stop(error);
             }
-            // Only with the broker-side protocol: the classic one lets the new member in.
+            // Only with the broker-side protocol (KIP-848): the classic one lets the new member in.
             RDKafkaErrorCode::UnreleasedInstanceId => {
                 let error = Error::external(format!(
-                    "the group still has a member of this `group.instance.id`: {error}; if it was killed, it is in the group until the brokers miss it (their `group.consumer.session.timeout.ms`)"
+                    "the group still has a member of this `group.instance.id`: {error}; if it was killed, it is in the group until the brokers miss it (their `group.consumer.session.timeout.ms`); if it lives, give each worker an id of its own, as by `group.instance.id: ${{env:HOSTNAME}}`, or leave the key out"
                 ));
-                self.stop(error);
+                self.stop(error.with_retry(Retry::AfterRelease));
             }
             RDKafkaErrorCode::InvalidSessionTimeout => {
                 let error = Error::user(format!(

@@ -6,10 +6,11 @@
 //! | a person must decide | stop | stop |
 //! | retry never | stop | stop |
 //! | retry after refresh | start again at once, up to 10 times in a row | the same |
+//! | retry after release | start again every 2 s, up to 60 times in a row | the same |
 //! | retry after back-off | stop: the configuration was probably never right, and who started the worker hears of it | start again after a pause |
 //! | the same, in a worker of several connectors, which goes on | start again after a pause | the same |
 //!
-//! With `--until-end` nothing but a refresh is tried again: whoever waits for the end wants to know.
+//! With `--until-end` nothing but a refresh or a release is tried again: whoever waits for the end wants to know.
 //!
 //! A panic is a bug of ours, and an error that is tried again after a pause, up to 5 times in a row: what is
 //! committed is in the table, and a start reads on from there. The other connectors of the worker do not
@@ -32,6 +33,10 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// A connector that ran for this long without an error begins with the first pause again.
 const STEADY: Duration = Duration::from_secs(300);
+/// How long a dead worker is waited for at a time: its session may take 45 s, and then rows shall come soon.
+const PAUSE_RELEASE: Duration = Duration::from_secs(2);
+/// Releases in vain, in a row, before the error counts as final: that worker lives.
+const RELEASES_MAX: u32 = 60;
 /// Refreshes in a row before the error counts as final.
 const REFRESHES_MAX: u32 = 10;
 
@@ -49,6 +54,7 @@ enum Verdict {
 #[derive(Debug, Default)]
 struct Failures {
     refreshes: u32,
+    releases: u32,
     bugs: u32,
     outages: u32,
 }
@@ -57,6 +63,7 @@ impl Failures {
     fn like(&mut self, error: &Error) -> &mut u32 {
         match (error.retry(), error.fault()) {
             (Retry::AfterRefresh, _) => &mut self.refreshes,
+            (Retry::AfterRelease, _) => &mut self.releases,
             (_, Fault::Internal) => &mut self.bugs,
             _ => &mut self.outages,
         }
@@ -70,7 +77,8 @@ fn judge(error: &Error, tries_on: bool, until_end: bool, failures: u32) -> Verdi
     match error.retry() {
         Retry::Never => Verdict::Stop,
         Retry::AfterRefresh if failures < REFRESHES_MAX => Verdict::Restart(Duration::ZERO),
-        Retry::AfterRefresh => Verdict::Stop,
+        Retry::AfterRelease if failures < RELEASES_MAX => Verdict::Restart(PAUSE_RELEASE),
+        Retry::AfterRefresh | Retry::AfterRelease => Verdict::Stop,
         Retry::AfterBackoff if until_end || !tries_on => Verdict::Stop,
         Retry::AfterBackoff if error.fault() == Fault::Internal && failures >= BUGS_MAX => {
             Verdict::Stop
@@ -175,6 +183,9 @@ mod tests {
         check(Error::decision("a gap"), true, false, Verdict::Stop);
         let altered = Error::external("altered").with_retry(Retry::AfterRefresh);
         check(altered, false, true, Verdict::Restart(Duration::ZERO));
+        let held = Error::external("a dead worker has it").with_retry(Retry::AfterRelease);
+        assert_eq!(judge(&held, false, false, RELEASES_MAX), Verdict::Stop);
+        check(held, false, false, Verdict::Restart(PAUSE_RELEASE));
     }
 
     #[test]

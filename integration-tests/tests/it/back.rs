@@ -5,6 +5,9 @@
 //! | classic | without an id | `session.timeout.ms`, 6 s by our default | 10 s |
 //! | classic | with `group.instance.id` | nobody: the new one takes the place of the old one | 5 s |
 //! | KIP-848 | without an id | the broker: `group.consumer.session.timeout.ms`, 45 s by its default, 6 s here | 10 s |
+//! | KIP-848 | with `group.instance.id` | the broker, likewise: it refuses the id until it has missed the dead member | 10 s |
+//!
+//! In the last case an id makes nothing faster, and by the protocol it cannot: a member that did not leave holds its id.
 //!
 //! What counts is the fastest of a few times: the machine may be busy with something else.
 
@@ -81,4 +84,11 @@ fn rows_come_again_within_five_seconds_for_a_member_with_an_id() {
 fn rows_come_again_within_ten_seconds_by_the_brokers_own_protocol() {
     let protocol = ("group.protocol", "consumer".into());
     check(&case!(alone), vec![protocol], Duration::from_secs(10));
+}
+
+#[test]
+fn rows_come_again_within_ten_seconds_for_an_id_that_the_broker_still_holds() {
+    let id = ("group.instance.id", "worker-1".into());
+    let protocol = ("group.protocol", "consumer".into());
+    check(&case!(alone), vec![id, protocol], Duration::from_secs(10));
 }

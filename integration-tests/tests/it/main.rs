@@ -12,6 +12,7 @@ mod altered;
 mod back;
 mod bench;
 mod brokers;
+mod clocks;
 mod contract;
 mod crash_points;
 mod credentials;
