@@ -1,4 +1,4 @@
-//! The ceiling: take in batches, decode, encode, put, in one loop on one thread, with the product's decoder and its
+//! The ceiling: take in batches (or, to compare, one by one), decode, encode, put, in one loop on one thread, with the product's decoder and its
 //! settings for Parquet, and nothing else: no group, no rounds, no commit, no table.
 
 use std::fs::File;
@@ -26,7 +26,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{ClientConfig, TopicPartitionList};
+use rdkafka::{ClientConfig, Message, TopicPartitionList};
 
 use crate::load::PARTITIONS;
 
@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// Where the files go.
     #[arg(long)]
     folder: PathBuf,
+    /// Takes records one by one, by librdkafka's `poll`.
+    #[arg(long)]
+    poll: bool,
 }
 
 /// Reads the topic to its end.
@@ -67,27 +70,39 @@ pub(crate) fn run(args: &Args) {
         list.add_partition_offset(&args.topic, partition, rdkafka::Offset::Offset(start)).unwrap();
         left += end - start;
     }
-    let queue = DataQueue::new(consumer.client());
-    (0..PARTITIONS).for_each(|partition| queue.forward(&args.topic, partition).unwrap());
-    consumer.assign(&list).unwrap();
     let builder = |partition| RawRecordsBuilder::new(identity(&args.topic, partition), at(0));
     let mut arenas: Vec<RawRecordsBuilder> = (0..PARTITIONS).map(builder).collect();
     let mut writer = Writer::new(args);
-    let mut batch = Batch::default();
-    while left > 0 {
-        queue.take(PATIENCE, &mut batch);
-        assert!(!batch.is_empty(), "{left} records are missing");
-        for record in batch.iter() {
-            assert_eq!(record.error(), None);
-            let arena = &mut arenas[record.partition() as usize];
-            arena.push(at(record.offset()), record.timestamp_ms(), record.value());
+    let mut push = |partition: i32, offset: i64, timestamp_ms: i64, value: Option<&[u8]>| {
+        let arena = &mut arenas[partition as usize];
+        arena.push(at(offset), timestamp_ms, value);
+        if arena.bytes() >= BATCH_BYTES {
+            writer.write(&arena.take());
+        }
+    };
+    if args.poll {
+        consumer.assign(&list).unwrap();
+        while left > 0 {
+            let record = consumer.poll(PATIENCE).expect("records are missing").unwrap();
+            let timestamp_ms = record.timestamp().to_millis().unwrap();
+            push(record.partition(), record.offset(), timestamp_ms, record.payload());
             left -= 1;
-            if arena.bytes() >= BATCH_BYTES {
-                writer.write(&arena.take());
+        }
+    } else {
+        let queue = DataQueue::new(consumer.client());
+        (0..PARTITIONS).for_each(|partition| queue.forward(&args.topic, partition).unwrap());
+        consumer.assign(&list).unwrap();
+        let mut batch = Batch::default();
+        while left > 0 {
+            queue.take(PATIENCE, &mut batch);
+            assert!(!batch.is_empty(), "{left} records are missing");
+            for record in batch.iter() {
+                assert_eq!(record.error(), None);
+                push(record.partition(), record.offset(), record.timestamp_ms(), record.value());
+                left -= 1;
             }
         }
     }
-    drop((batch, queue));
     for mut arena in arenas {
         writer.write(&arena.take());
     }

@@ -1,31 +1,41 @@
 //! How long it takes from a record to the version of the table that shows it.
 //!
 //! A record's time is when the producer sent it; it can be queried when the entry of the log is there that
-//! names its file. Both are read from outside, from the table alone.
+//! names its file. Both are seen from outside, by a reader who looks for the next entry again and again.
 
-use std::fs::{self, File};
-use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use connector_api::batch::KAFKA_COLUMN;
+use connectors::store::Store;
 use integration_tests::case::Case;
+use integration_tests::client::client;
 use integration_tests::connector::Connector;
 use integration_tests::location::Location;
-use integration_tests::wait::{eventually, let_pass, now};
-use integration_tests::worker::{Signal, run};
+use integration_tests::reader;
+use integration_tests::wait::{eventually, let_pass, now, unix_ms};
+use integration_tests::worker::{Launch, Signal, run, run_until_end};
+use object_store::ObjectStoreExt;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 use crate::load::{self, Load};
 use crate::workloads::WORKLOADS;
+use crate::{MIB, large};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How long the producer gathers.
 const LINGER_MS: u32 = 5;
 /// Records come by the millisecond.
 const TURN: Duration = Duration::from_millis(1);
+/// How often the reader looks. Records seem to be later by up to this much.
+const LOOK: Duration = Duration::from_millis(10);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -38,94 +48,186 @@ pub(crate) struct Args {
     /// The connector's `commit_interval`.
     #[arg(long, default_value = "1s")]
     commit_interval: String,
+    /// In the middle third of the time so many times as many records come.
+    #[arg(long, default_value_t = 1)]
+    burst: u64,
+    /// Files that are in the table before.
+    #[arg(long, default_value_t = 0)]
+    files: usize,
+    /// Where the table is: delta or delta-s3.
+    #[arg(long, default_value = "delta")]
+    table: String,
 }
 
 /// Runs a worker under a steady load and prints how late its records are.
 pub(crate) fn measure(case: &Case, args: &Args) {
     let workload = &WORKLOADS[0];
     let topic = case.topic(load::PARTITIONS);
-    let table = case.local_table();
+    let table = match args.table.as_str() {
+        "delta" => case.local_table(),
+        "delta-s3" => case.s3_table(),
+        other => panic!("`{other}` is none of delta, delta-s3"),
+    };
     let connector = Connector {
         columns: workload.columns,
         properties: Vec::new(),
-        write: Vec::new(),
         ..Connector::new(&case.unique("latency"), &topic, &table)
     };
     let yaml = connector
         .yaml()
         .replace("commit_interval: 1s", &format!("commit_interval: {}", args.commit_interval));
-    let mut worker = run(case, &case.write("latency.yaml", &yaml)).start();
-    let mut load = Load::begin(&topic, "none", LINGER_MS);
+    let file = case.write("latency.yaml", &yaml);
+    let mut load = Load::begin(&topic, load::PARTITIONS, "none", LINGER_MS);
     let mut records = (workload.records)();
     // The first one makes the table.
     records.by_ref().take(1).for_each(|record| load.send(&record));
-    eventually(PATIENCE, "the table is there", || {
-        (integration_tests::reader::versions(&table) > 1).then_some(())
+    load.flush();
+    run_until_end(case, &file).start().wait(PATIENCE).assert_code(0);
+    if args.files > 0 {
+        large::add_files(&table, args.files);
+        let maintain = ["maintain".as_ref(), file.as_os_str()];
+        Launch::new(case, maintain).start().wait(PATIENCE).assert_code(0);
+    }
+    let first = reader::versions(&table);
+    let mut worker = run(case, &file).start();
+    eventually(PATIENCE, "topic partitions are assigned", || {
+        (worker.owned() == load::PARTITIONS as u64).then_some(())
     });
-    let before = worker.cpu_time();
-    let start = now();
-    let mut sent = 0;
+
+    let watch = Watch::start(&table, first);
+    let (cpu, start, start_ms) = (worker.cpu_time(), now(), unix_ms());
+    let (phase, mut sent, mut due) = (args.seconds * 1000 / 3, 0, 0.0);
+    let mut until = 0.0;
     loop {
-        let elapsed = start.elapsed();
-        let due = elapsed.as_micros() as u64 * args.rate / 1_000_000;
-        records.by_ref().take((due - sent) as usize).for_each(|record| load.send(&record));
-        sent = due;
-        if elapsed >= Duration::from_secs(args.seconds) {
+        let elapsed = start.elapsed().as_secs_f64();
+        let is_burst = (elapsed * 1000.0) as u64 / phase == 1;
+        due += (elapsed - until) * (args.rate * if is_burst { args.burst } else { 1 }) as f64;
+        until = elapsed;
+        records.by_ref().take(due as usize - sent).for_each(|record| load.send(&record));
+        sent = due as usize;
+        if elapsed >= args.seconds as f64 {
             break;
         }
         let_pass(TURN);
     }
-    let cpu = worker.cpu_time() - before;
-    let memory = worker.peak_resident_bytes().unwrap_or_default();
+    let cpu = (worker.cpu_time() - cpu).as_secs_f64() / args.seconds as f64 * 100.0;
+    let peak = worker.peak_resident_bytes().unwrap_or_default() as f64 / MIB;
     worker.assert_running();
     load.end();
     worker.signal(Signal::Term);
     worker.wait(PATIENCE).assert_code(0);
 
-    let mut late = latencies_ms(&table);
-    late.sort_unstable();
-    assert_eq!(late.len() as u64, sent + 1, "rows in the table");
-    let at = |part: f64| late[((late.len() - 1) as f64 * part) as usize] as f64 / 1000.0;
+    let seen = watch.end();
+    let commits = seen.len();
+    let late = in_runtime(latencies_ms(&table, &seen));
+    assert_eq!(late.len(), sent, "rows in the table");
     println!(
-        "{} records a second for {} s, commit_interval {}: p50 {:.2} s, p95 {:.2} s, p99 {:.2} s, at most {:.2} s; {} commits, CPU {:.1} % of a core, peak {} MiB",
+        "{} records a second for {} s into {} of {} files, commit_interval {}: {}; {commits} commits, CPU {cpu:.1} % of a core, peak {peak:.0} MiB",
         args.rate,
         args.seconds,
+        args.table,
+        args.files,
         args.commit_interval,
-        at(0.5),
-        at(0.95),
-        at(0.99),
-        at(1.0),
-        integration_tests::reader::versions(&table),
-        cpu.as_secs_f64() / args.seconds as f64 * 100.0,
-        memory / 1024 / 1024,
+        Percentiles::of(late.iter().map(|(_, late)| *late)),
     );
+    if args.burst > 1 {
+        for (number, name) in ["before", "while", "after"].iter().enumerate() {
+            let is_in = |sent_ms: i64| (sent_ms - start_ms) / phase as i64 == number as i64;
+            let of_phase = late.iter().filter(|(sent_ms, _)| is_in(*sent_ms));
+            let late = Percentiles::of(of_phase.map(|(_, late)| *late));
+            println!("  {name} {} times as many come: {late}", args.burst);
+        }
+    }
 }
 
-/// Of each row, in milliseconds.
-fn latencies_ms(table: &Location) -> Vec<i64> {
+struct Percentiles(Vec<i64>);
+
+impl Percentiles {
+    fn of(late_ms: impl Iterator<Item = i64>) -> Self {
+        let mut sorted: Vec<i64> = late_ms.collect();
+        sorted.sort_unstable();
+        Self(sorted)
+    }
+
+    fn at(&self, part: f64) -> f64 {
+        self.0[((self.0.len() - 1) as f64 * part) as usize] as f64 / 1000.0
+    }
+}
+
+impl fmt::Display for Percentiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [p50, p95, p99, most] = [0.5, 0.95, 0.99, 1.0].map(|part| self.at(part));
+        write!(f, "p50 {p50:.2} s, p95 {p95:.2} s, p99 {p99:.2} s, at most {most:.2} s")
+    }
+}
+
+/// A reader who looks for the next version.
+struct Watch {
+    end: Arc<AtomicBool>,
+    thread: thread::JoinHandle<Vec<(usize, i64)>>,
+}
+
+impl Watch {
+    fn start(table: &Location, first: usize) -> Self {
+        let (store, end) = (client(table), Arc::new(AtomicBool::new(false)));
+        let ended = end.clone();
+        let thread = thread::spawn(move || {
+            let (mut next, mut seen) = (first, Vec::new());
+            in_runtime(async {
+                loop {
+                    // Whatever was there when the end was known is seen.
+                    let is_last = ended.load(Ordering::Acquire);
+                    while store.objects.head(&entry(&store, next)).await.is_ok() {
+                        seen.push((next, unix_ms()));
+                        next += 1;
+                    }
+                    if is_last {
+                        return seen;
+                    }
+                    tokio::time::sleep(LOOK).await;
+                }
+            })
+        });
+        Self { end, thread }
+    }
+
+    /// The versions, and when each of them was there.
+    fn end(self) -> Vec<(usize, i64)> {
+        self.end.store(true, Ordering::Release);
+        self.thread.join().unwrap()
+    }
+}
+
+fn in_runtime<T>(run: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run)
+}
+
+fn entry(store: &Store, version: usize) -> object_store::path::Path {
+    store.object(&format!("_delta_log/{version:020}.json"))
+}
+
+/// Of each row: when it was sent, and how much later it was seen.
+async fn latencies_ms(table: &Location, seen: &[(usize, i64)]) -> Vec<(i64, i64)> {
+    let store = client(table);
+    let read = async |path| store.objects.get(&path).await.unwrap().bytes().await.unwrap();
     let mut late = Vec::new();
-    for entry in fs::read_dir(table.folder().join("_delta_log")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|ending| ending != "json") {
-            continue;
-        }
-        let visible = fs::metadata(&path).unwrap().modified().unwrap();
-        let visible_ms = visible.duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-        for line in fs::read_to_string(&path).unwrap().lines() {
-            let action: Value = serde_json::from_str(line).unwrap();
-            if let Some(file) = action["add"]["path"].as_str() {
-                let of_file = sent_ms(&table.folder().join(file));
-                late.extend(of_file.into_iter().map(|sent_ms| visible_ms - sent_ms));
-            }
+    for (version, seen_ms) in seen {
+        let content = read(entry(&store, *version)).await;
+        for line in content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let action: Value = serde_json::from_slice(line).unwrap();
+            let Some(file) = action["add"]["path"].as_str() else { continue };
+            let of_file = sent_ms(read(store.object(file)).await);
+            late.extend(of_file.into_iter().map(|sent_ms| (sent_ms, seen_ms - sent_ms)));
         }
     }
     late
 }
 
 /// When the records of a file were sent.
-fn sent_ms(file: &Path) -> Vec<i64> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).unwrap()).unwrap();
-    let batches = reader.build().unwrap().map(Result::unwrap);
+fn sent_ms(file: bytes::Bytes) -> Vec<i64> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let origin = ProjectionMask::columns(reader.parquet_schema(), [KAFKA_COLUMN]);
+    let batches = reader.with_projection(origin).build().unwrap().map(Result::unwrap);
     let sent = batches.flat_map(|batch| {
         let origin = batch.column_by_name(KAFKA_COLUMN).unwrap().as_struct().clone();
         let sent = origin.column_by_name("timestamp").unwrap();

@@ -8,6 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
+/// Of a topic, where nothing else is asked for.
 pub(crate) const PARTITIONS: i32 = 4;
 
 const FLUSH_LIMIT: Duration = Duration::from_secs(600);
@@ -16,13 +17,14 @@ const RETRY: Duration = Duration::from_millis(1);
 /// Records on their way to a topic, in turns over its partitions.
 pub(crate) struct Load {
     topic: String,
+    partitions: i32,
     producer: ThreadedProducer<DefaultProducerContext>,
     sent: i64,
     bytes: u64,
 }
 
 impl Load {
-    pub(crate) fn begin(topic: &str, compression: &str, linger_ms: u32) -> Self {
+    pub(crate) fn begin(topic: &str, partitions: i32, compression: &str, linger_ms: u32) -> Self {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", &broker().bootstrap)
             .set("enable.idempotence", "true")
@@ -32,12 +34,12 @@ impl Load {
             .set("queue.buffering.max.kbytes", "262144")
             .create()
             .expect("a valid configuration");
-        Self { topic: topic.to_owned(), producer, sent: 0, bytes: 0 }
+        Self { topic: topic.to_owned(), partitions, producer, sent: 0, bytes: 0 }
     }
 
     pub(crate) fn send(&mut self, value: &str) {
         self.bytes += value.len() as u64;
-        let partition = (self.sent % i64::from(PARTITIONS)) as i32;
+        let partition = (self.sent % i64::from(self.partitions)) as i32;
         let mut record: BaseRecord<'_, (), str> =
             BaseRecord::to(&self.topic).partition(partition).payload(value);
         while let Err((error, refused)) = self.producer.send(record) {
@@ -48,10 +50,16 @@ impl Load {
         self.sent += 1;
     }
 
-    /// Waits until the broker has all of them. Returns the bytes of their values.
-    pub(crate) fn end(self) -> u64 {
+    /// Waits until the broker has all of them.
+    pub(crate) fn flush(&self) {
         self.producer.flush(FLUSH_LIMIT).expect("the broker confirms all records");
-        let ends = (0..PARTITIONS).map(|partition| broker().end_offset(&self.topic, partition));
+    }
+
+    /// The same, at the end. Returns the bytes of their values.
+    pub(crate) fn end(self) -> u64 {
+        self.flush();
+        let ends =
+            (0..self.partitions).map(|partition| broker().end_offset(&self.topic, partition));
         assert_eq!(ends.sum::<i64>(), self.sent, "records in {}", self.topic);
         self.bytes
     }

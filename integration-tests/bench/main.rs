@@ -14,10 +14,13 @@
 )]
 
 mod ceiling;
+mod large;
 mod latency;
 mod load;
 mod measure;
 mod report;
+mod scale;
+mod start;
 mod workloads;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +39,7 @@ use measure::{Usage, measured};
 use report::Report;
 use workloads::{WORKLOADS, Workload};
 
+const MIB: f64 = 1024.0 * 1024.0;
 /// How long the producer gathers.
 const LINGER_MS: u32 = 50;
 
@@ -53,7 +57,7 @@ struct Args {
     /// Only these workloads.
     #[arg(long, value_delimiter = ',')]
     workloads: Vec<String>,
-    /// Only these contenders, beside the ceiling.
+    /// Only these contenders, beside the ceiling: delta, delta-s3, parquet, and ceiling-poll, which takes records one by one.
     #[arg(long, value_delimiter = ',', default_value = "delta,delta-s3,parquet")]
     tables: Vec<String>,
     /// How the producer compresses: none, lz4, zstd.
@@ -77,6 +81,10 @@ enum Mode {
     Ceiling(ceiling::Args),
     /// How long it takes until a record can be queried, under a steady load.
     Latency(latency::Args),
+    /// How throughput grows with connectors, topic partitions and cores.
+    Scale(scale::Args),
+    /// How long a start takes, and what a worker takes that has nothing to do.
+    Start(start::Args),
 }
 
 fn main() {
@@ -84,6 +92,8 @@ fn main() {
     match args.mode {
         Some(Mode::Ceiling(args)) => ceiling::run(&args),
         Some(Mode::Latency(args)) => latency::measure(&case!(alone), &args),
+        Some(Mode::Scale(args)) => scale::measure(&case!(alone), &args),
+        Some(Mode::Start(args)) => start::measure(&case!(alone), &args),
         None => compare(&case!(alone), &args),
     }
 }
@@ -97,7 +107,7 @@ fn compare(case: &Case, args: &Args) {
     for workload in WORKLOADS.iter().filter(wanted) {
         let records = (args.records as f64 * workload.share) as usize;
         let topic = case.topic(load::PARTITIONS);
-        let mut load = Load::begin(&topic, &args.compression, LINGER_MS);
+        let mut load = Load::begin(&topic, load::PARTITIONS, &args.compression, LINGER_MS);
         (workload.records)().take(records).for_each(|record| load.send(&record));
         let bytes = load.end();
         let profile = args.profile.as_deref();
@@ -107,9 +117,15 @@ fn compare(case: &Case, args: &Args) {
         // Not counted: it warms the caches, and its file has the columns that the ceiling is to write.
         let (_, like) = bench.alluvium("delta");
         for _ in 0..args.rounds {
-            report.add("ceiling", bench.ceiling(&like));
+            report.add("ceiling", bench.ceiling(&like, false));
             for table in &args.tables {
-                report.add(table, bench.alluvium(table).0);
+                report.add(
+                    table,
+                    match table.as_str() {
+                        "ceiling-poll" => bench.ceiling(&like, true),
+                        table => bench.alluvium(table).0,
+                    },
+                );
             }
         }
         // The profiler's own time is in the figures.
@@ -141,7 +157,7 @@ impl Bench<'_> {
         let location = match table {
             "delta-s3" => self.case.s3_table(),
             "delta" | "parquet" => Location::Local(self.case.folder.join(&name)),
-            _ => panic!("`{table}` is none of delta, delta-s3, parquet"),
+            _ => panic!("`{table}` is none of delta, delta-s3, parquet, ceiling-poll"),
         };
         let connector = Connector {
             format: if table == "parquet" { "parquet" } else { "delta" },
@@ -186,7 +202,7 @@ impl Bench<'_> {
     }
 
     /// Reads everything into files with the columns of `like`.
-    fn ceiling(&mut self, like: &Path) -> Usage {
+    fn ceiling(&mut self, like: &Path, poll: bool) -> Usage {
         self.run += 1;
         let name = format!("{}-{}-ceiling", self.workload.name, self.run);
         let folder = self.case.folder.join(&name);
@@ -201,6 +217,7 @@ impl Bench<'_> {
         command.arg(std::env::current_exe().unwrap());
         command.args(["ceiling", "--bootstrap", &broker().bootstrap, "--topic", &self.topic]);
         command.arg("--like").arg(like).arg("--folder").arg(&folder);
+        command.args(poll.then_some("--poll"));
         let mut usage = measured(command, self.case, &name);
         let files = parquet_files(&folder);
         usage.files = files.len();

@@ -23,6 +23,15 @@ pub(crate) struct Usage {
     pub(crate) bytes: u64,
 }
 
+impl Usage {
+    /// The one in the middle.
+    pub(crate) fn median(usages: &[Usage], of: impl Fn(&Usage) -> Duration) -> Duration {
+        let mut values: Vec<Duration> = usages.iter().map(of).collect();
+        values.sort();
+        values[values.len() / 2]
+    }
+}
+
 /// Runs a command to its end, which must be a good one.
 pub(crate) fn measured(mut command: Command, case: &Case, name: &str) -> Usage {
     let log = case.folder.join(format!("{name}.log"));

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::MIB;
 use crate::measure::Usage;
-
-const MIB: f64 = 1024.0 * 1024.0;
 
 /// What was measured, workload by workload.
 pub(crate) struct Report {
@@ -106,15 +105,15 @@ impl Row<'_> {
 
 impl Measured {
     fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        let ceiling = median(&self.contenders[0].1, |usage| usage.cpu);
+        let ceiling = Usage::median(&self.contenders[0].1, |usage| usage.cpu);
         self.contenders.iter().map(move |(contender, usages)| {
-            let cpu = median(usages, |usage| usage.cpu);
+            let cpu = Usage::median(usages, |usage| usage.cpu);
             Row {
                 contender,
                 records: self.records,
                 bytes: self.bytes,
                 cpu,
-                wall: median(usages, |usage| usage.wall),
+                wall: Usage::median(usages, |usage| usage.wall),
                 ratio: ceiling.as_secs_f64() / cpu.as_secs_f64(),
                 peak: usages.iter().map(|usage| usage.peak_resident_bytes).max().unwrap_or(0),
                 files: usages[0].files,
@@ -144,10 +143,4 @@ impl Measured {
             "contenders": self.rows().map(row).collect::<Vec<_>>(),
         })
     }
-}
-
-fn median(usages: &[Usage], of: impl Fn(&Usage) -> Duration) -> Duration {
-    let mut values: Vec<Duration> = usages.iter().map(of).collect();
-    values.sort();
-    values[values.len() / 2]
 }
