@@ -5,12 +5,15 @@
 //! what is in use.
 #![allow(unsafe_code, reason = "docs/decisions/012-one-budget-of-memory.md")]
 
+const MIB: i32 = 1 << 20;
+
 /// Heaps for all threads together.
 const ARENAS: i32 = 2;
-/// Buffers from this size on, which is beyond that of a batch, are the system's own pages, and go back to it.
-const PAGES_FROM: i32 = 3 * 512 * 1024;
+/// Buffers from this size on are the system's own pages, and go back to it. It is beyond what a broker answers at
+/// once, since fresh pages for each answer cost a tenth of a worker's CPU time.
+const PAGES_FROM: i32 = 8 * MIB;
 /// Free memory at the end of a heap that goes back to the system.
-const TRIM_FROM: i32 = 8 * 1024 * 1024;
+const TRIM_FROM: i32 = 8 * MIB;
 
 /// Bounds what is kept of freed memory. Who sets glibc's `MALLOC_…` variables decides for themselves.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -211,7 +211,7 @@ impl Bench<'_> {
         // As the product sets its allocator.
         command.envs([
             ("MALLOC_ARENA_MAX", "2"),
-            ("MALLOC_MMAP_THRESHOLD_", "1572864"),
+            ("MALLOC_MMAP_THRESHOLD_", "8388608"),
             ("MALLOC_TRIM_THRESHOLD_", "8388608"),
         ]);
         command.arg(std::env::current_exe().unwrap());

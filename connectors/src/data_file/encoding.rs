@@ -12,6 +12,9 @@ use parquet::schema::types::ColumnPath;
 
 /// A string column with more distinct values than fit here is written plain.
 const DICTIONARY_BYTES_MAX: usize = 64 * 1024;
+/// A row group is closed when it has about this many bytes. Closing it copies them, and engines read files by
+/// row groups.
+const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 /// Longest prefix of a string that is kept as minimum or maximum in the file.
 const STATISTICS_BYTES_MAX: usize = 64;
 
@@ -20,6 +23,7 @@ pub fn properties(columns: &Fields, compression: Compression) -> WriterPropertie
     let builder = WriterProperties::builder()
         .set_created_by(concat!("alluvium ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(codec(compression))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
         .set_statistics_truncate_length(Some(STATISTICS_BYTES_MAX));
     columns.iter().fold(builder, |builder, column| encode(builder, &mut Vec::new(), column)).build()

@@ -21,6 +21,7 @@ mod offsets;
 mod orphans;
 mod reader;
 pub(crate) mod schema;
+mod statistics;
 mod supported;
 mod table;
 mod version;

@@ -30,6 +30,7 @@ use delta_kernel_default_engine::stats::FileStatsAccumulator;
 use object_store::path::Path;
 use url::Url;
 
+use super::statistics;
 use super::table::kernel_error;
 use crate::data_file::{self, Encoder};
 use crate::store::{Store, upload};
@@ -155,7 +156,8 @@ impl TableWriter for DeltaWriter {
             return Err(Error::internal("a row came after its file was finished"));
         };
         let rows = writing.file.write(batch.rows())?;
-        writing.statistics.merge(&rows).map_err(|e| kernel_error("statistics of a file", e))?;
+        let cut = statistics::cut(&rows)?;
+        writing.statistics.merge(&cut).map_err(|e| kernel_error("statistics of a file", e))?;
         self.rows += rows.num_rows() as u64;
         self.delta.cover(batch.topic_partition(), batch.range());
         Ok(())

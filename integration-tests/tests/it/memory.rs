@@ -26,6 +26,9 @@ const MIB: u64 = 1024 * 1024;
 /// The smallest budget that one connector is allowed.
 const LEAST: &str = "192MiB";
 
+/// One with which large buffers have room to pile up.
+const AMPLE: &str = "512MiB";
+
 /// Runs a connector to the end within `memory`, and checks what it took and wrote.
 fn reads_within(case: &Case, connector: &Connector, memory: &str, produced: &Produced) {
     let launch = run_until_end(case, &connector.write(case)).env("ALLUVIUM_MEMORY", memory);
@@ -52,7 +55,7 @@ fn mm_1_a_backlog_is_read_within_the_smallest_budget() {
 }
 
 #[test]
-fn mm_1_records_of_two_megabytes_are_read_within_the_smallest_budget() {
+fn mm_1_records_of_two_megabytes_are_read_within_the_budget() {
     const COLUMNS: &[Column] = &[
         Column { name: "id", ours: "long", duckdb: "BIGINT", nullable: false },
         Column { name: "body", ours: "string", duckdb: "VARCHAR", nullable: true },
@@ -68,6 +71,10 @@ fn mm_1_records_of_two_megabytes_are_read_within_the_smallest_budget() {
     let mut connector = Connector::new(&case.unique("large"), &topic, &case.local_table());
     connector.columns = Some(COLUMNS);
     reads_within(&case, &connector, LEAST, &produced);
+    let table = case.local_table().beside("-again");
+    let mut again = Connector::new(&case.unique("again"), &topic, &table);
+    again.columns = Some(COLUMNS);
+    reads_within(&case, &again, AMPLE, &produced);
 }
 
 #[test]
