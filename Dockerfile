@@ -22,7 +22,8 @@ RUN for package in connector-runtime connector-runtime/api connectors integratio
         mkdir -p "$package/src" && touch "$package/src/lib.rs"; \
     done \
     && echo 'fn main() {}' > connector-runtime/src/main.rs \
-    && mkdir connectors/benches && echo 'fn main() {}' > connectors/benches/json_decode.rs \
+    && mkdir connectors/benches \
+    && for bench in json_decode parts; do echo 'fn main() {}' > "connectors/benches/$bench.rs"; done \
     && cargo build --release --locked --package connector-runtime --bin alluvium
 
 COPY connector-runtime connector-runtime

@@ -1,7 +1,8 @@
 //! What the parts of the way into a Delta table cost, each by itself: decode and encode a batch of the
 //! reference record, commit one file, and open the table, for which its log checkpoint is read.
 //!
-//! `cargo bench -p connectors --bench parts`; criterion keeps the last run to compare with.
+//! `cargo bench -p connectors --bench parts`. Criterion reads the wall clock, so its figures are for a quiet machine, and
+//! it compares them with those of the last run. What decoding costs beside others is measured by `json_decode`.
 
 #![allow(
     clippy::unwrap_used,
@@ -73,7 +74,7 @@ fn decode(c: &mut Criterion) {
     let (records, mut decoder) = (records(), decoder());
     let mut group = c.benchmark_group("decode");
     group.throughput(Throughput::Elements(BATCH_RECORDS as u64));
-    group.bench_function("w1", |b| b.iter(|| black_box(decoder.decode(&records))));
+    group.bench_function("reference record", |b| b.iter(|| black_box(decoder.decode(&records))));
     group.finish();
 }
 
@@ -88,8 +89,8 @@ fn encode(c: &mut Criterion) {
     let open = || table.writers.open_file("file", &PartitionValues::default(), "sha256:0").unwrap();
     let mut group = c.benchmark_group("encode");
     group.throughput(Throughput::Elements(BATCH_RECORDS as u64));
-    group.bench_function("w1", |b| {
-        // A file is opened and closed for each batch, which in a worker takes many of them.
+    group.bench_function("reference record", |b| {
+        // A file is finished after each batch; a worker's takes many. To open it is not timed.
         b.iter_batched_ref(
             open,
             |file| {

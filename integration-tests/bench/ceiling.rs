@@ -1,5 +1,6 @@
-//! The ceiling: take in batches (or, to compare, one by one), decode, encode, put, in one loop on one thread, with the product's decoder and its
-//! settings for Parquet, and nothing else: no group, no rounds, no commit, no table.
+//! The ceiling: take in batches (or, to compare, one by one), decode, encode, put, in one loop on one thread,
+//! with the product's decoder and its settings for Parquet, and nothing else: no group, no rounds, no commit,
+//! no table.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

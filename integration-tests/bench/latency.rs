@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use integration_tests::connector::Connector;
 use integration_tests::location::Location;
 use integration_tests::reader;
 use integration_tests::wait::{eventually, let_pass, now, unix_ms};
-use integration_tests::worker::{Launch, Signal, run, run_until_end};
+use integration_tests::worker::{Signal, run};
 use object_store::ObjectStoreExt;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const LINGER_MS: u32 = 5;
 /// Records come by the millisecond.
 const TURN: Duration = Duration::from_millis(1);
-/// How often the reader looks. Records seem to be later by up to this much.
+/// How often the reader looks. Records seem to be later by up to this much, and a request.
 const LOOK: Duration = Duration::from_millis(10);
 
 #[derive(clap::Args)]
@@ -82,12 +82,7 @@ pub(crate) fn measure(case: &Case, args: &Args) {
     // The first one makes the table.
     records.by_ref().take(1).for_each(|record| load.send(&record));
     load.flush();
-    run_until_end(case, &file).start().wait(PATIENCE).assert_code(0);
-    if args.files > 0 {
-        large::add_files(&table, args.files);
-        let maintain = ["maintain".as_ref(), file.as_os_str()];
-        Launch::new(case, maintain).start().wait(PATIENCE).assert_code(0);
-    }
+    large::make(case, &file, &table, args.files);
     let first = reader::versions(&table);
     let mut worker = run(case, &file).start();
     eventually(PATIENCE, "topic partitions are assigned", || {
@@ -114,13 +109,13 @@ pub(crate) fn measure(case: &Case, args: &Args) {
     let peak = worker.peak_resident_bytes().unwrap_or_default() as f64 / MIB;
     worker.assert_running();
     load.end();
+    eventually(PATIENCE, "all records are seen", || (watch.rows() == sent).then_some(()));
     worker.signal(Signal::Term);
     worker.wait(PATIENCE).assert_code(0);
 
     let seen = watch.end();
     let commits = seen.len();
     let late = in_runtime(latencies_ms(&table, &seen));
-    assert_eq!(late.len(), sent, "rows in the table");
     println!(
         "{} records a second for {} s into {} of {} files, commit_interval {}: {}; {commits} commits, CPU {cpu:.1} % of a core, peak {peak:.0} MiB",
         args.rate,
@@ -131,11 +126,11 @@ pub(crate) fn measure(case: &Case, args: &Args) {
         Percentiles::of(late.iter().map(|(_, late)| *late)),
     );
     if args.burst > 1 {
-        for (number, name) in ["before", "while", "after"].iter().enumerate() {
+        for (number, name) in ["before", "in", "after"].iter().enumerate() {
             let is_in = |sent_ms: i64| (sent_ms - start_ms) / phase as i64 == number as i64;
             let of_phase = late.iter().filter(|(sent_ms, _)| is_in(*sent_ms));
             let late = Percentiles::of(of_phase.map(|(_, late)| *late));
-            println!("  {name} {} times as many come: {late}", args.burst);
+            println!("  {name} the burst: {late}");
         }
     }
 }
@@ -161,63 +156,80 @@ impl fmt::Display for Percentiles {
     }
 }
 
+/// A version of the table as a reader sees it.
+struct Seen {
+    at_ms: i64,
+    /// Files that it adds.
+    files: Vec<String>,
+}
+
 /// A reader who looks for the next version.
 struct Watch {
     end: Arc<AtomicBool>,
-    thread: thread::JoinHandle<Vec<(usize, i64)>>,
+    rows: Arc<AtomicUsize>,
+    thread: thread::JoinHandle<Vec<Seen>>,
 }
 
 impl Watch {
     fn start(table: &Location, first: usize) -> Self {
-        let (store, end) = (client(table), Arc::new(AtomicBool::new(false)));
-        let ended = end.clone();
-        let thread = thread::spawn(move || {
-            let (mut next, mut seen) = (first, Vec::new());
-            in_runtime(async {
-                loop {
-                    // Whatever was there when the end was known is seen.
-                    let is_last = ended.load(Ordering::Acquire);
-                    while store.objects.head(&entry(&store, next)).await.is_ok() {
-                        seen.push((next, unix_ms()));
-                        next += 1;
-                    }
-                    if is_last {
-                        return seen;
-                    }
-                    tokio::time::sleep(LOOK).await;
-                }
-            })
-        });
-        Self { end, thread }
+        let (end, rows) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (store, ended, counted) = (client(table), end.clone(), rows.clone());
+        let thread = thread::spawn(move || in_runtime(watch(&store, first, &ended, &counted)));
+        Self { end, rows, thread }
     }
 
-    /// The versions, and when each of them was there.
-    fn end(self) -> Vec<(usize, i64)> {
+    /// Rows that were seen so far.
+    fn rows(&self) -> usize {
+        self.rows.load(Ordering::Acquire)
+    }
+
+    /// What was seen.
+    fn end(self) -> Vec<Seen> {
         self.end.store(true, Ordering::Release);
         self.thread.join().unwrap()
     }
+}
+
+async fn watch(store: &Store, first: usize, end: &AtomicBool, rows: &AtomicUsize) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    while !end.load(Ordering::Acquire) {
+        let next = store.object(&format!("_delta_log/{:020}.json", first + seen.len()));
+        let content = match store.objects.get(&next).await {
+            Ok(found) => found.bytes().await.unwrap(),
+            Err(object_store::Error::NotFound { .. }) => {
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
+            Err(error) => panic!("the table cannot be read: {error}"),
+        };
+        let mut version = Seen { at_ms: unix_ms(), files: Vec::new() };
+        for line in content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let action: Value = serde_json::from_slice(line).unwrap();
+            let Some(file) = action["add"]["path"].as_str() else { continue };
+            let statistics = action["add"]["stats"].as_str().unwrap();
+            let statistics: Value = serde_json::from_str(statistics).unwrap();
+            let of_file = statistics["numRecords"].as_u64().unwrap() as usize;
+            version.files.push(file.to_owned());
+            rows.fetch_add(of_file, Ordering::Release);
+        }
+        seen.push(version);
+    }
+    seen
 }
 
 fn in_runtime<T>(run: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run)
 }
 
-fn entry(store: &Store, version: usize) -> object_store::path::Path {
-    store.object(&format!("_delta_log/{version:020}.json"))
-}
-
 /// Of each row: when it was sent, and how much later it was seen.
-async fn latencies_ms(table: &Location, seen: &[(usize, i64)]) -> Vec<(i64, i64)> {
+async fn latencies_ms(table: &Location, seen: &[Seen]) -> Vec<(i64, i64)> {
     let store = client(table);
-    let read = async |path| store.objects.get(&path).await.unwrap().bytes().await.unwrap();
     let mut late = Vec::new();
-    for (version, seen_ms) in seen {
-        let content = read(entry(&store, *version)).await;
-        for line in content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let action: Value = serde_json::from_slice(line).unwrap();
-            let Some(file) = action["add"]["path"].as_str() else { continue };
-            let of_file = sent_ms(read(store.object(file)).await);
-            late.extend(of_file.into_iter().map(|sent_ms| (sent_ms, seen_ms - sent_ms)));
+    for version in seen {
+        for file in &version.files {
+            let content = store.objects.get(&store.object(file)).await.unwrap();
+            let of_file = sent_ms(content.bytes().await.unwrap());
+            late.extend(of_file.into_iter().map(|sent_ms| (sent_ms, version.at_ms - sent_ms)));
         }
     }
     late

@@ -8,7 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
-/// Of a topic, where nothing else is asked for.
+/// Topic partitions of a topic, unless a mode says otherwise.
 pub(crate) const PARTITIONS: i32 = 4;
 
 const FLUSH_LIMIT: Duration = Duration::from_secs(600);

@@ -1,5 +1,5 @@
 //! What the whole way of a record costs: `alluvium run --until-end` against the hand-written ceiling, on
-//! real Kafka. `bench.sh` beside this package builds everything and runs it; `docs/performance.md` says
+//! real Kafka; how late records are, how throughput grows, what a start and an idle worker take. `bench.sh` beside this package builds everything and runs it; `docs/performance.md` says
 //! how to read the figures.
 //!
 //! Everything is measured from outside, by the same means: the CPU time (user and system) of the process
@@ -57,9 +57,10 @@ struct Args {
     /// Only these workloads.
     #[arg(long, value_delimiter = ',')]
     workloads: Vec<String>,
-    /// Only these contenders, beside the ceiling: delta, delta-s3, parquet, and ceiling-poll, which takes records one by one.
+    /// Only these contenders, beside the ceiling: tables by delta, delta-s3, parquet; or ceiling-poll, which takes
+    /// records one by one.
     #[arg(long, value_delimiter = ',', default_value = "delta,delta-s3,parquet")]
-    tables: Vec<String>,
+    contenders: Vec<String>,
     /// How the producer compresses: none, lz4, zstd.
     #[arg(long, default_value = "none")]
     compression: String,
@@ -105,27 +106,32 @@ fn compare(case: &Case, args: &Args) {
         args.workloads.is_empty() || args.workloads.iter().any(|name| name == workload.name)
     };
     for workload in WORKLOADS.iter().filter(wanted) {
-        let records = (args.records as f64 * workload.share) as usize;
-        let topic = case.topic(load::PARTITIONS);
-        let mut load = Load::begin(&topic, load::PARTITIONS, &args.compression, LINGER_MS);
-        (workload.records)().take(records).for_each(|record| load.send(&record));
-        let bytes = load.end();
+        let fill = |count: usize| {
+            let topic = case.topic(load::PARTITIONS);
+            let mut load = Load::begin(&topic, load::PARTITIONS, &args.compression, LINGER_MS);
+            (workload.records)().take(count).for_each(|record| load.send(&record));
+            let bytes = load.end();
+            Filled { topic, records: count, bytes }
+        };
+        let (all, few) = (
+            fill((args.records as f64 * workload.share) as usize),
+            fill(load::PARTITIONS as usize),
+        );
         let profile = args.profile.as_deref();
-        let mut bench =
-            Bench { case, workload, topic, records, profile, cores: &args.cores, run: 0 };
-        report.begin(workload.name, records, bytes);
+        let mut bench = Bench { case, workload, profile, cores: &args.cores, run: 0 };
+        report.begin(workload.name, all.records, all.bytes);
         // Not counted: it warms the caches, and its file has the columns that the ceiling is to write.
-        let (_, like) = bench.alluvium("delta");
+        let (_, like) = bench.alluvium("delta", &all);
+        let contenders = [&["ceiling".to_owned()], args.contenders.as_slice()].concat();
         for _ in 0..args.rounds {
-            report.add("ceiling", bench.ceiling(&like, false));
-            for table in &args.tables {
-                report.add(
-                    table,
-                    match table.as_str() {
-                        "ceiling-poll" => bench.ceiling(&like, true),
-                        table => bench.alluvium(table).0,
-                    },
-                );
+            for contender in &contenders {
+                let mut run = |read: &Filled| match contender.as_str() {
+                    "ceiling" => bench.ceiling(&like, read, false),
+                    "ceiling-poll" => bench.ceiling(&like, read, true),
+                    table => bench.alluvium(table, read).0,
+                };
+                let start = run(&few).cpu;
+                report.add(contender, Usage { start, ..run(&all) });
             }
         }
         // The profiler's own time is in the figures.
@@ -138,12 +144,18 @@ fn compare(case: &Case, args: &Args) {
     }
 }
 
-/// One workload in its topic.
+/// A topic with the first records of a workload.
+struct Filled {
+    topic: String,
+    records: usize,
+    /// Of their values.
+    bytes: u64,
+}
+
+/// One workload, and how its contenders are run.
 struct Bench<'a> {
     case: &'a Case,
     workload: &'static Workload,
-    topic: String,
-    records: usize,
     profile: Option<&'a Path>,
     cores: &'a str,
     run: usize,
@@ -151,7 +163,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     /// Reads everything into a new table. Returns what it took, and one of the table's files if it is on disk.
-    fn alluvium(&mut self, table: &str) -> (Usage, PathBuf) {
+    fn alluvium(&mut self, table: &str, read: &Filled) -> (Usage, PathBuf) {
         self.run += 1;
         let name = format!("{}-{}-{table}", self.workload.name, self.run);
         let location = match table {
@@ -165,7 +177,7 @@ impl Bench<'_> {
             // The product's own defaults.
             properties: Vec::new(),
             commit_interval: "30s",
-            ..Connector::new(&self.case.unique(&name), &self.topic, &location)
+            ..Connector::new(&self.case.unique(&name), &read.topic, &location)
         };
         let mut command = self.command(table);
         command
@@ -176,11 +188,7 @@ impl Bench<'_> {
         let mut usage = measured(command, self.case, &name);
         match &location {
             Location::Local(folder) => {
-                let files = parquet_files(folder);
-                usage.files = files.len();
-                usage.bytes = files.iter().map(|file| file.metadata().unwrap().len()).sum();
-                let rows: i64 = files.iter().map(|file| ceiling::rows(file)).sum();
-                assert_eq!(rows, self.records as i64, "rows in {}", folder.display());
+                let files = weigh(&mut usage, folder, read);
                 (usage, files[0].clone())
             }
             _ => (usage, PathBuf::new()),
@@ -202,7 +210,7 @@ impl Bench<'_> {
     }
 
     /// Reads everything into files with the columns of `like`.
-    fn ceiling(&mut self, like: &Path, poll: bool) -> Usage {
+    fn ceiling(&mut self, like: &Path, read: &Filled, poll: bool) -> Usage {
         self.run += 1;
         let name = format!("{}-{}-ceiling", self.workload.name, self.run);
         let folder = self.case.folder.join(&name);
@@ -215,17 +223,23 @@ impl Bench<'_> {
             ("MALLOC_TRIM_THRESHOLD_", "8388608"),
         ]);
         command.arg(std::env::current_exe().unwrap());
-        command.args(["ceiling", "--bootstrap", &broker().bootstrap, "--topic", &self.topic]);
+        command.args(["ceiling", "--bootstrap", &broker().bootstrap, "--topic", &read.topic]);
         command.arg("--like").arg(like).arg("--folder").arg(&folder);
         command.args(poll.then_some("--poll"));
         let mut usage = measured(command, self.case, &name);
-        let files = parquet_files(&folder);
-        usage.files = files.len();
-        usage.bytes = files.iter().map(|file| file.metadata().unwrap().len()).sum();
-        let rows: i64 = files.iter().map(|file| ceiling::rows(file)).sum();
-        assert_eq!(rows, self.records as i64, "rows in {}", folder.display());
+        weigh(&mut usage, &folder, read);
         usage
     }
+}
+
+/// Counts the files that were written, which must hold all records.
+fn weigh(usage: &mut Usage, folder: &Path, read: &Filled) -> Vec<PathBuf> {
+    let files = parquet_files(folder);
+    usage.files = files.len();
+    usage.bytes = files.iter().map(|file| file.metadata().unwrap().len()).sum();
+    let rows: i64 = files.iter().map(|file| ceiling::rows(file)).sum();
+    assert_eq!(rows, read.records as i64, "rows in {}", folder.display());
+    files
 }
 
 /// The data files in a folder.

@@ -17,6 +17,8 @@ pub(crate) struct Usage {
     pub(crate) wall: Duration,
     /// User and system, of all threads.
     pub(crate) cpu: Duration,
+    /// The part of it that a start takes, with next to nothing to read.
+    pub(crate) start: Duration,
     pub(crate) peak_resident_bytes: u64,
     /// What it left.
     pub(crate) files: usize,

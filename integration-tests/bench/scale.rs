@@ -10,7 +10,7 @@ use integration_tests::paths;
 use crate::load::Load;
 use crate::measure::{Usage, measured};
 use crate::workloads::WORKLOADS;
-use crate::{LINGER_MS, ceiling, parquet_files};
+use crate::{LINGER_MS, MIB, ceiling, parquet_files};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -23,17 +23,17 @@ pub(crate) struct Args {
 }
 
 /// Connectors, topic partitions, cores.
-const STEPS: &[(usize, i32, &str)] = &[
-    (1, 1, "0"),
-    (1, 2, "0"),
-    (1, 4, "0"),
-    (1, 1, "0-1"),
-    (1, 2, "0-1"),
-    (1, 4, "0-1"),
-    (2, 4, "0"),
-    (4, 4, "0"),
-    (2, 4, "0-1"),
-    (4, 4, "0-1"),
+const STEPS: &[(usize, i32, usize)] = &[
+    (1, 1, 1),
+    (1, 2, 1),
+    (1, 4, 1),
+    (1, 1, 2),
+    (1, 2, 2),
+    (1, 4, 2),
+    (2, 4, 1),
+    (4, 4, 1),
+    (2, 4, 2),
+    (4, 4, 2),
 ];
 
 /// Reads the same records in each of these ways, into Delta tables on disk, and prints what it took.
@@ -54,7 +54,8 @@ pub(crate) fn measure(case: &Case, args: &Args) {
             let (_, topic) = topics.iter().find(|(count, _)| *count == partitions).unwrap();
             let name = format!("scale-{round}-{step}");
             let mut command = Command::new("taskset");
-            command.args(["--cpu-list", cores]).arg(paths::alluvium()).arg("run");
+            command.arg("--cpu-list").arg(format!("0-{}", cores - 1));
+            command.arg(paths::alluvium()).arg("run");
             let mut tables = Vec::new();
             for number in 0..connectors {
                 let folder = case.folder.join(format!("{name}-{number}"));
@@ -86,11 +87,10 @@ pub(crate) fn measure(case: &Case, args: &Args) {
         let wall = Usage::median(&usages, |usage| usage.wall).as_secs_f64();
         let peak = usages.iter().map(|usage| usage.peak_resident_bytes).max().unwrap_or(0);
         println!(
-            "| {connectors} | {partitions} | {} | {:.0} | {:.0} | {} |",
-            if cores == "0" { 1 } else { 2 },
+            "| {connectors} | {partitions} | {cores} | {:.0} | {:.0} | {:.0} |",
             records / cpu,
             records / wall,
-            peak / 1024 / 1024
+            peak as f64 / MIB
         );
     }
 }

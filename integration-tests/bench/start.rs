@@ -7,16 +7,13 @@ use integration_tests::case::Case;
 use integration_tests::connector::Connector;
 use integration_tests::paths;
 use integration_tests::wait::{eventually, let_pass, now};
-use integration_tests::worker::{Launch, Signal, run, run_until_end};
+use integration_tests::worker::{Signal, run};
 
 use crate::load::{self, Load};
 use crate::workloads::WORKLOADS;
-use crate::{LINGER_MS, large};
+use crate::{LINGER_MS, MIB, large};
 
 const PATIENCE: Duration = Duration::from_secs(300);
-/// What is done at a start, a commit of the idle interval among it, is over by then.
-const SETTLED: Duration = Duration::from_secs(15);
-
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Files in the table.
@@ -25,7 +22,10 @@ pub(crate) struct Args {
     /// How often it is started.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How long it is idle.
+    /// How long it runs before it is looked at: what is done at a start is over by then.
+    #[arg(long, default_value_t = 15)]
+    settle: u64,
+    /// How long it is looked at. From five minutes on it commits meanwhile, though it is idle.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
 }
@@ -44,10 +44,7 @@ pub(crate) fn measure(case: &Case, args: &Args) {
     let mut load = Load::begin(&topic, load::PARTITIONS, "none", LINGER_MS);
     (workload.records)().take(1_000).for_each(|record| load.send(&record));
     load.end();
-    run_until_end(case, &file).start().wait(PATIENCE).assert_code(0);
-    large::add_files(&table, args.files);
-    let maintain = ["maintain".as_ref(), file.as_os_str()];
-    Launch::new(case, maintain).start().wait(PATIENCE).assert_code(0);
+    large::make(case, &file, &table, args.files);
 
     let start = |took: &mut Vec<Duration>| {
         let begun = now();
@@ -66,18 +63,18 @@ pub(crate) fn measure(case: &Case, args: &Args) {
     }
     let worker = start(&mut took);
     took.sort();
-    let_pass(SETTLED);
+    let_pass(Duration::from_secs(args.settle));
     let (cpu, begun) = (worker.cpu_time(), now());
     let_pass(Duration::from_secs(args.seconds));
     let busy = (worker.cpu_time() - cpu).as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0;
     println!(
-        "binary {:.0} MiB; {} files: topic partitions are there after {:.2} s ({:.2} s to {:.2} s); idle: CPU {busy:.2} % of a core, {} MiB, peak {} MiB",
-        fs::metadata(paths::alluvium()).unwrap().len() as f64 / 1024.0 / 1024.0,
+        "binary {:.0} MiB; {} files: topic partitions are there after {:.2} s ({:.2} s to {:.2} s); idle: CPU {busy:.2} % of a core, {:.0} MiB, peak {:.0} MiB",
+        fs::metadata(paths::alluvium()).unwrap().len() as f64 / MIB,
         args.files,
         took[took.len() / 2].as_secs_f64(),
         took[0].as_secs_f64(),
         took[took.len() - 1].as_secs_f64(),
-        worker.resident_bytes() / 1024 / 1024,
-        worker.peak_resident_bytes().unwrap_or_default() / 1024 / 1024,
+        worker.resident_bytes() as f64 / MIB,
+        worker.peak_resident_bytes().unwrap_or_default() as f64 / MIB,
     );
 }

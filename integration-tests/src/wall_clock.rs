@@ -16,7 +16,7 @@ pub struct WallClock {
 
 impl WallClock {
     /// A clock with a file of this name in the case's folder.
-    pub fn right(case: &Case, name: &str) -> WallClock {
+    pub fn new(case: &Case, name: &str) -> WallClock {
         let path = case.folder.join(name);
         fs::write(&path, [0; 8]).unwrap();
         let library = paths::cached("clock/wall_clock.so").canonicalize().unwrap();
@@ -29,7 +29,7 @@ impl WallClock {
     }
 
     /// From now on it is so many seconds ahead, or behind.
-    pub fn is_off(&self, seconds: i64) {
+    pub fn set_off(&self, seconds: i64) {
         let nanoseconds = seconds * 1_000_000_000;
         self.file.write_all_at(&nanoseconds.to_ne_bytes(), 0).unwrap();
     }

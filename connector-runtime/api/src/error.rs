@@ -23,7 +23,7 @@ pub enum Retry {
     AfterBackoff,
     /// It may, once the state that we hold has been read again.
     AfterRefresh,
-    /// It will, once somebody who may be dead is waited for no longer.
+    /// It may, once somebody who holds what we need, and may be dead, is given up.
     AfterRelease,
 }
 

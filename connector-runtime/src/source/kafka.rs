@@ -39,6 +39,8 @@ const IDLE_POLL: Duration = Duration::from_millis(10);
 /// Records gather in the queue for so long before they are taken: to be woken for each answer of a broker
 /// costs more than to copy what is in it.
 const GATHER: Duration = Duration::from_millis(1);
+/// What helps where two workers have one id.
+const OWN_ID: &str = "give each worker an id of its own, as by `group.instance.id: ${env:HOSTNAME}`, or leave the key out";
 /// The longest wait, so that commands and rebalances are heard.
 const LONGEST_POLL: Duration = Duration::from_millis(50);
 /// Batches that wait for the pipeline.
@@ -420,14 +422,14 @@ impl Poller {
             // Each of the two would throw the other one out again.
             RDKafkaErrorCode::FencedInstanceId => {
                 let error = Error::user(format!(
-                    "another worker is in the group under the same `group.instance.id`: {error}; give each worker an id of its own, as by `group.instance.id: ${{env:HOSTNAME}}`, or leave the key out"
+                    "another worker is in the group under the same `group.instance.id`: {error}; {OWN_ID}"
                 ));
                 self.stop(error);
             }
             // Only with the broker-side protocol (KIP-848): the classic one lets the new member in.
             RDKafkaErrorCode::UnreleasedInstanceId => {
                 let error = Error::external(format!(
-                    "the group still has a member of this `group.instance.id`: {error}; if it was killed, it is in the group until the brokers miss it (their `group.consumer.session.timeout.ms`); if it lives, give each worker an id of its own, as by `group.instance.id: ${{env:HOSTNAME}}`, or leave the key out"
+                    "the group still has a member of this `group.instance.id`: {error}; if it was killed, it is in the group until the brokers miss it (their `group.consumer.session.timeout.ms`); if it lives, {OWN_ID}"
                 ));
                 self.stop(error.with_retry(Retry::AfterRelease));
             }

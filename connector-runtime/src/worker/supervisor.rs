@@ -6,7 +6,7 @@
 //! | a person must decide | stop | stop |
 //! | retry never | stop | stop |
 //! | retry after refresh | start again at once, up to 10 times in a row | the same |
-//! | retry after release | start again every 2 s, up to 60 times in a row | the same |
+//! | retry after release | start again after 1 to 2 s, up to 60 times in a row | the same |
 //! | retry after back-off | stop: the configuration was probably never right, and who started the worker hears of it | start again after a pause |
 //! | the same, in a worker of several connectors, which goes on | start again after a pause | the same |
 //!
@@ -33,9 +33,9 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// A connector that ran for this long without an error begins with the first pause again.
 const STEADY: Duration = Duration::from_secs(300);
-/// How long a dead worker is waited for at a time: its session may take 45 s, and then rows shall come soon.
+/// Until the next look whether a dead worker was given up: that may take 45 s, and then rows shall come soon.
 const PAUSE_RELEASE: Duration = Duration::from_secs(2);
-/// Releases in vain, in a row, before the error counts as final: that worker lives.
+/// Looks in a row before the error counts as final: that worker lives, or who waits for it is very patient.
 const RELEASES_MAX: u32 = 60;
 /// Refreshes in a row before the error counts as final.
 const REFRESHES_MAX: u32 = 10;
@@ -185,7 +185,7 @@ mod tests {
         check(altered, false, true, Verdict::Restart(Duration::ZERO));
         let held = Error::external("a dead worker has it").with_retry(Retry::AfterRelease);
         assert_eq!(judge(&held, false, false, RELEASES_MAX), Verdict::Stop);
-        check(held, false, false, Verdict::Restart(PAUSE_RELEASE));
+        check(held, false, true, Verdict::Restart(PAUSE_RELEASE));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What each worker has handed back: no commit of its may name that any more (FN-1).
+//! What each worker has handed back: none of its commits may name it any more (FN-1).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -28,18 +28,19 @@ impl Fences {
         self.0.lock().unwrap().handed_back.retain(|at| !is_given(at));
     }
 
-    /// A worker has acknowledged that it hands them back. One that has lost them is not asked, and may have
-    /// sent a commit before it knew.
+    /// A worker has acknowledged that it hands them back. One that has lost them acknowledges at once, and does not
+    /// wait for a commit that runs, whose requests may still be sent.
     pub(crate) fn handed_back(&self, worker: u64, partitions: impl Iterator<Item = i32>) {
         let back = partitions.map(|partition| (worker, partition));
         self.0.lock().unwrap().handed_back.extend(back);
     }
 
-    /// The worker of the commit with this token (`RUN-NUMBER`, with `-dead-letters` behind), if it has handed
-    /// the topic partition back.
-    pub(crate) fn before(&self, token: &str, partition: i32) -> Option<u64> {
+    /// The worker of the commit with this token (`RUN-NUMBER`, and `-dead-letters` behind), if it has handed the
+    /// topic partition back.
+    pub(crate) fn who_handed_back(&self, token: &str, partition: i32) -> Option<u64> {
         let state = self.0.lock().unwrap();
-        let worker = *state.runs.get(token.split('-').next()?)?;
+        let worker = state.runs.get(token.split('-').next()?);
+        let worker = *worker.unwrap_or_else(|| panic!("no worker has begun the run of {token}"));
         state.handed_back.contains(&(worker, partition)).then_some(worker)
     }
 }

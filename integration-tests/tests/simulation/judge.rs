@@ -74,25 +74,26 @@ struct Commit {
 }
 
 impl Commit {
-    /// `None` for a version that is no commit of a connector's.
+    /// `None` for a version that moves no position.
     fn of_entry(content: &[u8]) -> Option<Self> {
         let actions = actions(content);
-        let parameters = |action: &Value| {
+        let identities = actions.iter().filter_map(|action| action["txn"]["appId"].as_str());
+        let partitions: Vec<i32> = identities.filter_map(partition_of).collect();
+        let token = |action: &Value| {
             let token = &action["commitInfo"]["operationParameters"]["alluvium.token"];
             token.as_str().map(str::to_owned)
         };
-        let identities = actions.iter().filter_map(|action| action["txn"]["appId"].as_str());
-        let partitions = identities.filter_map(partition_of).collect();
-        Some(Self { token: actions.iter().find_map(parameters)?, partitions })
+        let token = || actions.iter().find_map(token).expect("positions move by commits of ours");
+        (!partitions.is_empty()).then(|| Self { token: token(), partitions })
     }
 
     /// `None` for a ledger without a commit.
     fn of_ledger(content: &[u8]) -> Option<Self> {
         let ledger: Value = serde_json::from_slice(content).unwrap();
-        let last = ledger["history"].as_array()?.last()?;
-        let identities = last["offsets"].as_object()?.keys();
-        let partitions = identities.filter_map(|identity| partition_of(identity)).collect();
-        Some(Self { token: last["token"].as_str()?.to_owned(), partitions })
+        let last = ledger["history"].as_array().unwrap().last()?;
+        let identities = last["offsets"].as_object().unwrap().keys();
+        let partitions = identities.map(|identity| partition_of(identity).unwrap()).collect();
+        Some(Self { token: last["token"].as_str().unwrap().to_owned(), partitions })
     }
 }
 
@@ -138,13 +139,13 @@ impl Judge {
             None
         };
         let Some(Commit { token, partitions }) = commit else { return };
-        // A ledger is also written when files are published, with the last commit in it, whose ever it was.
+        // A ledger is also written when files are published, with the last commit in it, whosever it was.
         let mut seen = self.seen.lock().unwrap();
         if seen.folders.entry(folder.to_owned()).or_default().tokens.contains(&token) {
             return;
         }
         for partition in partitions {
-            if let Some(worker) = self.fences.before(&token, partition) {
+            if let Some(worker) = self.fences.who_handed_back(&token, partition) {
                 self.world.violate(format_args!(
                     "FN-1: {folder}: commit {token} names partition {partition}, which worker {worker} has handed back"
                 ));
@@ -191,7 +192,7 @@ impl Judge {
             .map(|(identity, next)| (partition_of(identity).unwrap(), next.as_i64().unwrap()))
             .collect();
         self.stands_at(folder, positions);
-        self.is_in(folder, Commit::of_ledger(content));
+        self.keep_token(folder, Commit::of_ledger(content));
     }
 
     /// A version of a Delta table.
@@ -217,7 +218,7 @@ impl Judge {
             of.rows.retain(|_, file| file != name);
         });
         self.stands_at(folder, positions);
-        self.is_in(folder, Commit::of_entry(content));
+        self.keep_token(folder, Commit::of_entry(content));
         for name in actions.iter().filter_map(|action| action["add"]["path"].as_str()) {
             let content = self.seen.lock().unwrap().folders[folder].contents.get(name).cloned();
             match content {
@@ -228,7 +229,7 @@ impl Judge {
         }
     }
 
-    fn is_in(&self, folder: &str, commit: Option<Commit>) {
+    fn keep_token(&self, folder: &str, commit: Option<Commit>) {
         let mut seen = self.seen.lock().unwrap();
         let tokens = &mut seen.folders.entry(folder.to_owned()).or_default().tokens;
         tokens.extend(commit.map(|commit| commit.token));
@@ -373,4 +374,64 @@ fn rows(content: Bytes) -> Vec<(i32, i64, Option<i64>)> {
             .collect::<Vec<_>>()
     };
     reader.flat_map(|batch| of_batch(batch.unwrap())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::scenario::in_virtual_time;
+
+    const WORKER: u64 = 3;
+    const PARTITION: i32 = 5;
+    const IDENTITY: &str = "alluvium:orders/orders/5";
+
+    /// What is found when a commit of the worker names the topic partition, in a log and in a ledger.
+    fn found(before: impl Fn(&Judge)) -> [bool; 2] {
+        let info = json!({"commitInfo": {"operationParameters": {"alluvium.token": "7-1"}}});
+        let txn = json!({"txn": {"appId": IDENTITY, "version": 9}});
+        let commit = json!({"token": "7-1", "offsets": {IDENTITY: [0, 9]}});
+        let ledger = json!({"offsets": {IDENTITY: 9}, "history": [commit]});
+        let sent = |path: &str, content: String| {
+            in_virtual_time(async {
+                let world = World::new(1);
+                let judge = Judge::new(&world, &Broker::new(6, false), false);
+                judge.fences.begun(WORKER, "7");
+                before(&judge);
+                judge.sent(&Path::from(path), content.as_bytes());
+                world.is_violated()
+            })
+        };
+        [
+            sent("orders/_delta_log/00000000000000000001.json", format!("{info}\n{txn}\n")),
+            sent("orders/_alluvium/orders.ledger.json", ledger.to_string()),
+        ]
+    }
+
+    #[test]
+    fn fn_1_a_commit_may_not_name_what_its_worker_has_handed_back() {
+        let give = |judge: &Judge| judge.fences.given(WORKER, [PARTITION].into_iter());
+        let hand_back = |judge: &Judge| judge.fences.handed_back(WORKER, [PARTITION].into_iter());
+        assert_eq!(found(give), [false; 2]);
+        assert_eq!(found(hand_back), [true; 2]);
+        assert_eq!(
+            found(|judge| {
+                hand_back(judge);
+                give(judge);
+            }),
+            [false; 2]
+        );
+        let other = |judge: &Judge| judge.fences.handed_back(WORKER + 1, [PARTITION].into_iter());
+        assert_eq!(found(other), [false; 2]);
+        // It was sent before, and is in the table.
+        let token = || Commit { token: "7-1".into(), partitions: vec![PARTITION] };
+        assert_eq!(
+            found(|judge| {
+                hand_back(judge);
+                judge.keep_token(TABLE, Some(token()));
+            }),
+            [false; 2]
+        );
+    }
 }

@@ -4,7 +4,8 @@
 //! stand a [broker](broker) with a group and transactions, [members](member) in librdkafka's place, and
 //! an [object store](store) that delays, loses and applies late. Workers are [processes](process) that
 //! die and freeze at any await point, [others](foreign) rewrite and append to a Delta table. A [judge]
-//! looks at every change of the store, and at the end compares the table with the log.
+//! looks at every commit that is sent, beside what its worker has [handed back](fences), at every change of the
+//! store, and at the end compares the table with the log.
 //!
 //! The Delta kernel blocks, so its calls take no virtual time and nothing happens meanwhile; what comes
 //! between two of them, and the faults within, are simulated.
