@@ -244,6 +244,9 @@ fn valid(plans: &[ConnectorPlan]) -> ExitCode {
 }
 
 fn memory_size(text: &str) -> Result<u64, String> {
+    if text.parse::<f64>().is_ok() {
+        return Err(format!("it has no unit; {text} MiB are `{text}MiB`"));
+    }
     size(text).ok_or_else(|| format!("it is no size; write a number with a unit, such as {SIZES}"))
 }
 

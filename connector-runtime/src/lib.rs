@@ -24,6 +24,7 @@ pub mod cli;
 pub mod commands;
 pub mod commit;
 pub mod config;
+pub mod cores;
 mod jitter;
 pub mod memory;
 pub mod observe;

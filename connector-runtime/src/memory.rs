@@ -61,12 +61,13 @@ pub fn split(memory_bytes: u64, connectors: usize) -> Result<Vec<MemoryShare>> {
     let memory = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
     if memory < least {
         return Err(Error::user(format!(
-            "`--memory` is {}, and {} at least are needed for {connectors} connector{}: {} for the worker and {} for each",
+            "`--memory` is {}, and {} at least are needed for {connectors} connector{}: {} for the worker and {} for each; give it `--memory {}` or more",
             mib(memory),
             mib(least),
             if connectors == 1 { "" } else { "s" },
             mib(OWN_BYTES),
             mib(2 * SHARE_MIN),
+            mib(least).replace(' ', ""),
         )));
     }
     let half = (memory - OWN_BYTES) / 2;
@@ -229,7 +230,7 @@ mod tests {
             191,
             1,
             Some(
-                "`--memory` is 191 MiB, and 192 MiB at least are needed for 1 connector: 168 MiB for the worker and 24 MiB for each",
+                "`--memory` is 191 MiB, and 192 MiB at least are needed for 1 connector: 168 MiB for the worker and 24 MiB for each; give it `--memory 192MiB` or more",
             ),
         );
         check(1024, 35, None);

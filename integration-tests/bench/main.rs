@@ -45,6 +45,7 @@ const LINGER_MS: u32 = 50;
 
 /// Compares Alluvium with the ceiling, in turns.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Args {
     #[command(subcommand)]
     mode: Option<Mode>,
@@ -54,7 +55,7 @@ struct Args {
     /// How often each contender runs.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Only these workloads.
+    /// Only these workloads: w1, w2, w3, w4.
     #[arg(long, value_delimiter = ',')]
     workloads: Vec<String>,
     /// Only these contenders, beside the ceiling: tables by delta, delta-s3, parquet; or ceiling-poll, which takes
@@ -101,6 +102,10 @@ fn main() {
 
 /// Measures all contenders with all workloads.
 fn compare(case: &Case, args: &Args) {
+    for name in &args.workloads {
+        let known = WORKLOADS.iter().any(|workload| workload.name == name);
+        assert!(known, "`{name}` is none of w1, w2, w3, w4");
+    }
     let mut report = Report::new(&args.compression);
     let wanted = |workload: &&Workload| {
         args.workloads.is_empty() || args.workloads.iter().any(|name| name == workload.name)

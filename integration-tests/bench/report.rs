@@ -49,7 +49,7 @@ impl Report {
             measured.bytes / measured.records as u64,
             self.compression,
         );
-        text += "| contender | records per CPU s | of the ceiling | CPU s | of it start | records per s | MB per s | peak MiB | files | MiB written |\n";
+        text += "| contender | records per CPU s | of the ceiling | CPU s | of which the start | records per s | MB per s | peak MiB | files | MiB written |\n";
         text += "|---|---|---|---|---|---|---|---|---|---|\n";
         for row in measured.rows() {
             writeln!(

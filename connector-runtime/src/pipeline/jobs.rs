@@ -24,6 +24,7 @@ use crate::blocking::blocking;
 use crate::commit::settle::TableRole;
 use crate::commit::tables::{Checkpoints, Tables};
 use crate::config::ConnectorPlan;
+use crate::cores::Cores;
 use crate::source::{SourceBatch, Tail, Witness};
 use crate::write::{Lane, SealedFiles, staging};
 
@@ -143,14 +144,20 @@ pub(super) struct BatchResult {
 }
 
 /// The jobs of one pipeline.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Jobs {
+    /// What decodes and encodes.
+    cores: Cores,
     running: FuturesUnordered<BoxFuture<'static, Result<Done>>>,
     /// Upkeep of tables, which nobody waits for.
     upkeep: FuturesUnordered<BoxFuture<'static, ()>>,
 }
 
 impl Jobs {
+    pub(super) fn new(cores: Cores) -> Self {
+        Self { cores, running: FuturesUnordered::new(), upkeep: FuturesUnordered::new() }
+    }
+
     /// True if nothing runs.
     pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty()
@@ -199,7 +206,7 @@ impl Jobs {
 
     /// Decodes and writes batches.
     pub(super) fn process(&mut self, mut lane: Box<Lane>, batches: Vec<NextBatch>) {
-        self.start(blocking(move || {
+        self.start(self.cores.clone().run(move || {
             let mut batches = batches.into_iter();
             let mut results = Vec::new();
             // One at least, so that a full lane cannot stand still.
@@ -216,7 +223,7 @@ impl Jobs {
 
     /// Finishes the round's files.
     pub(super) fn seal(&mut self, mut lane: Box<Lane>) {
-        self.start(blocking(move || {
+        self.start(self.cores.clone().run(move || {
             let sealed = lane.seal();
             Done::Sealed { lane, sealed }
         }));

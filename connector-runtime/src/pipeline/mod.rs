@@ -50,6 +50,7 @@ use crate::commit::round::{CommitRound, Event, SealReason};
 use crate::commit::settle::TableRole;
 use crate::commit::tables::{Checkpoints, DeadLetterTable, Tables};
 use crate::config::{ConnectorPlan, OnBadRecord};
+use crate::cores::Cores;
 use crate::memory::{Held, MemoryShare};
 use crate::observe::progress::Progress;
 use crate::source::{Command, Source, SourceBatch, SourceEvent, Topics, Witness};
@@ -85,6 +86,8 @@ pub struct PipelineSettings {
     pub in_place: Arc<InPlace>,
     /// What the connector may hold.
     pub memory: MemoryShare,
+    /// What it decodes and encodes on.
+    pub cores: Cores,
 }
 
 /// The state of one connector.
@@ -162,11 +165,12 @@ impl Pipeline {
         let until_end = settings.until_end.then(|| UntilEnd::new(topics));
         let round = new_round(&settings, 1);
         let collecting_memory = Held::none(&settings.memory);
+        let jobs = Jobs::new(settings.cores.clone());
         let mut pipeline = Self {
             settings,
             source,
             partitions: Partitions::default(),
-            jobs: Jobs::default(),
+            jobs,
             lane: None,
             tables: None,
             maintenance: None,

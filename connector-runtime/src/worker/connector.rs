@@ -19,7 +19,16 @@ pub(super) async fn run(running: Running) -> Result<()> {
         _ = drain.wait_for(|drain| *drain) => return Ok(()),
     };
     let Running {
-        plan, outside, progress, drain, until_end, known_at_start, in_place, memory, ..
+        plan,
+        outside,
+        progress,
+        drain,
+        until_end,
+        known_at_start,
+        in_place,
+        memory,
+        cores,
+        ..
     } = running;
     let doing = || format!("connector `{}`", plan.name);
     let (mut table, connected) = prepared.context(doing)?;
@@ -56,6 +65,7 @@ pub(super) async fn run(running: Running) -> Result<()> {
         known_at_start,
         in_place,
         memory,
+        cores,
     };
     Pipeline::new(settings, source, witness, table, &topics)
         .context(doing)?

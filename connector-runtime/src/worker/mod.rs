@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::config::ConnectorPlan;
+use crate::cores::Cores;
 use crate::memory::{self, MemoryShare};
 use crate::observe::progress::{Counts, Progress};
 use crate::observe::terminal::ProgressLine;
@@ -96,6 +97,8 @@ pub struct Running {
     pub alone: bool,
     /// What it may hold.
     pub memory: MemoryShare,
+    /// What it decodes and encodes on.
+    pub cores: Cores,
     /// The topic partitions that there were when the worker started: others are new, also to a later start.
     known_at_start: Arc<OnceLock<BTreeSet<TopicPartition>>>,
     /// Dead letters that the anchor does not know of yet, also to a later start.
@@ -118,6 +121,7 @@ impl Running {
             until_end,
             alone: true,
             memory: MemoryShare::alone(),
+            cores: Cores::all(),
             known_at_start: Arc::default(),
             in_place: Arc::default(),
         }
@@ -134,10 +138,10 @@ pub async fn run(plans: Vec<ConnectorPlan>, options: RunOptions) -> Result<Vec<E
     let mut shown = Vec::new();
     let mut connectors = JoinSet::new();
     let mut names = HashMap::new();
-    let alone = plans.len() == 1;
+    let (alone, cores) = (plans.len() == 1, Cores::all());
     for (plan, memory) in plans.into_iter().zip(shares) {
         let running = Running::new(plan, &outside, &drained, options.until_end);
-        let running = Running { alone, memory, ..running };
+        let running = Running { alone, memory, cores: cores.clone(), ..running };
         let name = running.plan.name.clone();
         shown.push((name.clone(), running.progress.clone()));
         names.insert(connectors.spawn(supervise(running)).id(), name);
