@@ -93,7 +93,7 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn per_cpu_second(&self) -> f64 {
-        self.records as f64 / (self.cpu - self.start).as_secs_f64()
+        self.records as f64 / self.cpu.saturating_sub(self.start).as_secs_f64()
     }
 
     fn per_second(&self) -> f64 {
@@ -107,7 +107,7 @@ impl Row<'_> {
 
 impl Measured {
     fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        let net = |usage: &Usage| usage.cpu - usage.start;
+        let net = |usage: &Usage| usage.cpu.saturating_sub(usage.start);
         let ceiling = Usage::median(&self.contenders[0].1, net);
         self.contenders.iter().map(move |(contender, usages)| {
             let cpu = Usage::median(usages, |usage| usage.cpu);
