@@ -28,6 +28,7 @@ impl Cores {
         self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
+        // An error would say that it was closed, which nobody does.
         let _core = self.0.acquire().await;
         blocking(work).await
     }

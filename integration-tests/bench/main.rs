@@ -1,6 +1,6 @@
 //! What the whole way of a record costs: `alluvium run --until-end` against the hand-written ceiling, on
-//! real Kafka; how late records are, how throughput grows, what a start and an idle worker take. `bench.sh` beside this package builds everything and runs it; `docs/performance.md` says
-//! how to read the figures.
+//! real Kafka; how late records are, how throughput grows, what a start and an idle worker take. `bench.sh`
+//! beside this package builds everything and runs it; `docs/performance.md` says how to read the figures.
 //!
 //! Everything is measured from outside, by the same means: the CPU time (user and system) of the process
 //! and its peak memory, as Linux counts them. Contenders take turns, so that whatever else the machine
