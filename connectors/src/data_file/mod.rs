@@ -11,7 +11,7 @@ use connector_api::{Error, Result, check_invariant};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 
 pub(crate) use encoding::file_ending;
 pub use encoding::properties;
@@ -55,8 +55,9 @@ impl Encoder {
         FileStatus { rows: self.rows, encoded_bytes: encoded as u64, memory_bytes: memory as u64 }
     }
 
-    /// Closes the file. Checks WR-2: the footer counts the rows that were written.
-    pub(crate) fn finish(mut self) -> Result<Bytes> {
+    /// Closes the file, and returns it and what its footer says. Checks WR-2: the footer counts the rows that
+    /// were written.
+    pub(crate) fn finish(mut self) -> Result<(Bytes, ParquetMetaData)> {
         let footer = self.parquet.finish().map_err(parquet_error)?;
         let in_footer = footer.file_metadata().num_rows();
         check_invariant!(
@@ -65,7 +66,7 @@ impl Encoder {
             "the footer counts {in_footer} rows, {} were written",
             self.rows
         );
-        Ok(Bytes::from(std::mem::take(self.parquet.inner_mut())))
+        Ok((Bytes::from(std::mem::take(self.parquet.inner_mut())), footer))
     }
 }
 

@@ -26,11 +26,10 @@ use delta_kernel::schema::DataType as DeltaType;
 use delta_kernel::transaction::{BoundWriteContext, WriteState};
 use delta_kernel_default_engine::build_add_file_metadata;
 use delta_kernel_default_engine::parquet::DataFileMetadata;
-use delta_kernel_default_engine::stats::FileStatsAccumulator;
 use object_store::path::Path;
 use url::Url;
 
-use super::statistics;
+use super::statistics::FileStatistics;
 use super::table::kernel_error;
 use crate::data_file::{self, Encoder};
 use crate::store::{Store, upload};
@@ -103,7 +102,8 @@ impl TableWriters for DeltaWriters {
             .map_err(|e| Error::internal("no name for a data file").with_source(e))?;
         let path = Path::from_url_path(url.path())
             .map_err(|e| Error::internal("no path for a data file").with_source(e))?;
-        let statistics = FileStatsAccumulator::new(context.stats_columns(), &physical);
+        let columns = Arc::new(columns);
+        let statistics = FileStatistics::new(context.stats_columns(), physical, columns.clone());
         Ok(Box::new(DeltaWriter {
             store: self.store.clone(),
             path,
@@ -112,7 +112,7 @@ impl TableWriters for DeltaWriters {
             delta: OffsetDelta::default(),
             rows: 0,
             state: State::Writing(Box::new(Writing {
-                file: Encoder::new(Arc::new(columns), self.compression)?,
+                file: Encoder::new(columns, self.compression)?,
                 statistics,
                 context,
             })),
@@ -140,7 +140,7 @@ enum State {
 
 struct Writing {
     file: Encoder,
-    statistics: FileStatsAccumulator,
+    statistics: FileStatistics,
     context: BoundWriteContext,
 }
 
@@ -156,8 +156,7 @@ impl TableWriter for DeltaWriter {
             return Err(Error::internal("a row came after its file was finished"));
         };
         let rows = writing.file.write(batch.rows())?;
-        let cut = statistics::cut(&rows)?;
-        writing.statistics.merge(&cut).map_err(|e| kernel_error("statistics of a file", e))?;
+        writing.statistics.merge(&rows)?;
         self.rows += rows.num_rows() as u64;
         self.delta.cover(batch.topic_partition(), batch.range());
         Ok(())
@@ -199,10 +198,8 @@ impl TableWriter for DeltaWriter {
 
 impl DeltaWriter {
     fn encode(&self, writing: Writing) -> Result<Finished> {
-        let content = writing.file.finish()?;
-        let statistics =
-            writing.statistics.finish().map_err(|e| kernel_error("statistics of a file", e))?;
-        let statistics = statistics.ok_or_else(|| Error::internal("a data file without rows"))?;
+        let (content, footer) = writing.file.finish()?;
+        let statistics = writing.statistics.finish(&footer)?;
         let meta =
             FileMeta::new(self.url.clone(), SystemClock::start().wall_ms(), content.len() as u64);
         let add =

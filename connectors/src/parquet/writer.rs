@@ -129,7 +129,8 @@ impl TableWriter for ParquetWriter {
             file.note("alluvium.connector", self.connector.to_string());
             file.note("alluvium.fingerprint", self.fingerprint.clone());
             file.note("alluvium.offsets", self.offsets());
-            self.state = State::Finished(file.finish()?);
+            let (content, _) = file.finish()?;
+            self.state = State::Finished(content);
         }
         Ok(())
     }
