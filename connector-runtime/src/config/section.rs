@@ -41,15 +41,16 @@ pub(super) const QUOTES: &str =
 pub(super) struct Section<'a> {
     field: Field<'a>,
     entries: &'a [Entry],
+    keys: &'a [Key],
 }
 
 impl<'a> Section<'a> {
     /// Opens a mapping and reports keys that are unknown, of a later version, or there twice. Nothing at all is an empty mapping.
-    pub(super) fn open(field: Field<'a>, keys: &[Key]) -> Option<Self> {
+    pub(super) fn open(field: Field<'a>, keys: &'a [Key]) -> Option<Self> {
         let entries = field.entries(&format!("the keys {}", allowed(keys)))?;
-        let section = Self { field, entries };
+        let section = Self { field, entries, keys };
         for (index, entry) in entries.iter().enumerate() {
-            section.check_key(entry, &entries[..index], keys);
+            section.check_key(entry, &entries[..index]);
         }
         Some(section)
     }
@@ -60,10 +61,10 @@ impl<'a> Section<'a> {
         Some(self.field.below(entry))
     }
 
-    /// The value of a key that must be there.
+    /// The value of a key that must be there. One that is misspelt is not reported as missing too.
     pub(super) fn required(&self, key: &str, help: &str) -> Option<Field<'a>> {
         let found = self.get(key);
-        if found.is_none() {
+        if found.is_none() && !self.is_misspelt(key) {
             let path = key_path(&self.field.path, key);
             match self.field.path.as_str() {
                 "" => self.field.report().add_to_file(&path, "this key is missing", help),
@@ -85,7 +86,7 @@ impl<'a> Section<'a> {
         &self.field
     }
 
-    fn check_key(&self, entry: &Entry, before: &[Entry], keys: &[Key]) {
+    fn check_key(&self, entry: &Entry, before: &[Entry]) {
         let add = |message: &str, help: &str| {
             self.field.report().add(
                 &entry.key_span,
@@ -101,21 +102,21 @@ impl<'a> Section<'a> {
                 &format!("it already stands in line {line}; keep one of them"),
             );
         }
-        match keys.iter().find(|key| key.name == entry.key) {
+        match self.keys.iter().find(|key| key.name == entry.key) {
             Some(Key { later: None, .. }) => {}
             Some(Key { later: Some(instead), .. }) => add("this is not supported yet", instead),
-            None => add("unknown key", &self.unknown_key_help(&entry.key, keys)),
+            None => add("unknown key", &self.unknown_key_help(&entry.key)),
         }
     }
 
-    fn unknown_key_help(&self, found: &str, keys: &[Key]) -> String {
+    fn unknown_key_help(&self, found: &str) -> String {
         if let Some((_, help)) = SYNONYMS.iter().find(|(word, _)| *word == found) {
             return (*help).to_owned();
         }
         if found.ends_with([')', '>']) {
             return QUOTES.to_owned();
         }
-        if let Some(similar) = nearest(found, keys.iter().map(|key| key.name)) {
+        if let Some(similar) = self.meant_by(found) {
             return format!("did you mean `{similar}`?");
         }
         let elsewhere = super::SECTIONS
@@ -126,8 +127,20 @@ impl<'a> Section<'a> {
                 format!("`{found}` stands at the top of the file, without indentation")
             }
             Some((section, _)) => format!("`{found}` stands below `{section}`"),
-            None => format!("allowed here: {}", allowed(keys)),
+            None => format!("allowed here: {}", allowed(self.keys)),
         }
+    }
+
+    /// The key that was probably meant.
+    fn meant_by(&self, found: &str) -> Option<&str> {
+        nearest(found, self.keys.iter().map(|key| key.name))
+    }
+
+    /// True if a key that is none was probably to be this one, which was reported already.
+    fn is_misspelt(&self, key: &str) -> bool {
+        let is_key = |entry: &&Entry| self.keys.iter().any(|key| key.name == entry.key);
+        let mut unknown = self.entries.iter().filter(|entry| !is_key(entry));
+        unknown.any(|entry| self.meant_by(&entry.key) == Some(key))
     }
 }
 

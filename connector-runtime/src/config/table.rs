@@ -109,7 +109,7 @@ pub(super) fn dead_letters(
                     &at.span(),
                     "dead_letters.location",
                     mask(&error.message, &root.child("table").unwrap_or_else(|| root.clone())),
-                    "see configs/reference.yaml for what a location may be",
+                    "`alluvium config reference` shows what a location may be",
                 );
             });
             None
@@ -283,7 +283,7 @@ fn report(table: &Field<'_>, error: &SettingError) {
         &at.span(),
         &path,
         message,
-        "see configs/reference.yaml for what the table's keys may hold",
+        "`alluvium config reference` shows what the table's keys may hold",
     );
 }
 

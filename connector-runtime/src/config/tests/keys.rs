@@ -5,6 +5,14 @@ use super::*;
 #[test]
 fn an_unknown_key_gets_the_nearest_right_spelling_or_its_right_place() {
     top("nmae: x").check(&["nmae: unknown key; did you mean `name`?"]);
+    // Not told as missing too.
+    check_text(
+        &File::default().text().replace("name:", "nmae:").replace("topics:", "topcis:"),
+        &[
+            "nmae: unknown key; did you mean `name`?",
+            "source.kafka.topcis: unknown key; did you mean `topics`?",
+        ],
+    );
     top("compression: zstd")
         .check(&["compression: unknown key; `compression` stands below `write`"]);
     top("brokers: x")
@@ -323,10 +331,10 @@ fn partition_columns_are_declared_and_of_few_values() {
 #[test]
 fn what_a_sink_refuses_is_reported_at_its_key() {
     delta("properties: {delta.enableRowTracking: true}").check(&[
-        "table.delta.properties.delta.enableRowTracking: row tracking is not written by this sink; see configs/reference.yaml for what the table's keys may hold",
+        "table.delta.properties.delta.enableRowTracking: row tracking is not written by this sink; `alluvium config reference` shows what the table's keys may hold",
     ]);
     table("storage: {region: eu-west-1}").check(&[
-        "table.storage.region: unknown option of an S3 store, its value is `***`; see configs/reference.yaml for what the table's keys may hold",
+        "table.storage.region: unknown option of an S3 store, its value is `***`; `alluvium config reference` shows what the table's keys may hold",
     ]);
 }
 
