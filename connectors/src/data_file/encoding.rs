@@ -15,8 +15,10 @@ const DICTIONARY_BYTES_MAX: usize = 64 * 1024;
 /// A row group is closed when it has about this many bytes. Closing it copies them, and engines read files by
 /// row groups.
 const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
-/// Longest prefix of a string that is kept as minimum or maximum in the file.
-const STATISTICS_BYTES_MAX: usize = 64;
+/// Longest prefix of a string that is kept as minimum or maximum in the file. Those in Delta's log are made of it,
+/// for which the kernel looks at 65 characters (`truncate_max_string` in delta_kernel_default_engine 0.30), of up
+/// to four bytes: with less it would find no maximum.
+const STATISTICS_BYTES_MAX: usize = 4 * 66;
 
 /// The writer's settings for files with these columns.
 pub fn properties(columns: &Fields, compression: Compression) -> WriterProperties {

@@ -1,9 +1,10 @@
 //! The statistics of a data file: its rows, and of each of its first columns the number of nulls, the least and
 //! the greatest value (Delta protocol, Per-file Statistics).
 //!
-//! The kernel computes them batch by batch, except for the bounds of texts: the Parquet writer has compared each
-//! text already, for the file's footer, and comparing texts again would cost more than all else here. They
-//! go through the kernel at the end, which cuts them as Delta does.
+//! The kernel computes them batch by batch, except for the least and the greatest of string columns. The
+//! Parquet writer has compared each string already for the file's footer, and comparing strings once more
+//! would cost more than all other statistics. The footer has them cut, the greatest to one that is
+//! not less; they go through the kernel at the end, which cuts them further, as Delta does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,27 +23,23 @@ use super::table::kernel_error;
 
 /// Of one file, from its first batch to its footer.
 pub(super) struct FileStatistics {
-    of_batches: FileStatsAccumulator,
-    /// The file's columns as the kernel sees them in batches: see [`as_bytes`].
-    in_batches: SchemaRef,
-    stats_columns: Vec<ColumnName>,
-    physical: Arc<StructType>,
+    accumulator: FileStatsAccumulator,
     columns: SchemaRef,
+    /// The columns with strings as bytes.
+    batch_schema: SchemaRef,
 }
 
 impl FileStatistics {
-    /// Of a file with these columns (the same twice, as the kernel and as Arrow have them).
+    /// Of a file with these columns, in the kernel's words and in Arrow's.
     pub(super) fn new(
         stats_columns: &[ColumnName],
-        physical: Arc<StructType>,
+        physical: &StructType,
         columns: SchemaRef,
     ) -> Self {
-        let in_batches = columns.fields().iter().map(field_as_bytes).collect::<Fields>();
+        let fields = columns.fields().iter().map(field_as_bytes).collect::<Fields>();
         Self {
-            of_batches: FileStatsAccumulator::new(stats_columns, &physical),
-            in_batches: Arc::new(Schema::new(in_batches)),
-            stats_columns: stats_columns.to_vec(),
-            physical,
+            accumulator: FileStatsAccumulator::new(stats_columns, physical),
+            batch_schema: Arc::new(Schema::new(fields)),
             columns,
         }
     }
@@ -50,26 +47,32 @@ impl FileStatistics {
     /// Adds rows of the file.
     pub(super) fn merge(&mut self, rows: &RecordBatch) -> Result<()> {
         let columns = rows.columns().iter().map(as_bytes).collect();
-        let rows = RecordBatch::try_new(self.in_batches.clone(), columns)
+        let rows = RecordBatch::try_new(self.batch_schema.clone(), columns)
             .map_err(|e| Error::internal("rows for statistics").with_source(e))?;
-        self.of_batches.merge(&rows).map_err(|e| kernel_error("statistics of a file", e))
+        self.accumulator.merge(&rows).map_err(|e| kernel_error("statistics of a file", e))
     }
 
-    /// One row: `numRecords`, `nullCount`, `minValues`, `maxValues`, `tightBounds`.
-    pub(super) fn finish(self, footer: &ParquetMetaData) -> Result<StructArray> {
+    /// One row: `numRecords`, `nullCount`, `minValues`, `maxValues`, `tightBounds`. The columns are those that it
+    /// began with.
+    pub(super) fn finish(
+        self,
+        stats_columns: &[ColumnName],
+        physical: &StructType,
+        footer: &ParquetMetaData,
+    ) -> Result<StructArray> {
         let statistics =
-            self.of_batches.finish().map_err(|e| kernel_error("statistics of a file", e))?;
+            self.accumulator.finish().map_err(|e| kernel_error("statistics of a file", e))?;
         let statistics = statistics.ok_or_else(|| Error::internal("a data file without rows"))?;
-        let texts = only_texts(self.columns.fields(), &mut Vec::new(), &chunks(footer))?;
-        let Some(texts) = texts else { return Ok(statistics) };
-        let texts = collect_stats(&RecordBatch::from(texts), &self.stats_columns, &self.physical)
-            .map_err(|e| kernel_error("statistics of a file's texts", e))?;
-        Ok(with_texts(&statistics, &texts))
+        let bounds = string_bounds(self.columns.fields(), &mut Vec::new(), &chunks(footer))?;
+        let Some(bounds) = bounds else { return Ok(statistics) };
+        let of_strings = collect_stats(&RecordBatch::from(bounds), stats_columns, physical)
+            .map_err(|e| kernel_error("statistics of a file's strings", e))?;
+        Ok(with_strings(&statistics, &of_strings))
     }
 }
 
-/// Texts are shown to the kernel as bytes, at no cost: it counts their nulls, and keeps no bounds of bytes.
-/// Of lists and maps it keeps none either.
+/// The kernel counts the nulls of bytes, and looks for no least and greatest ones. Strings become such without a
+/// copy; it looks at none in lists and maps.
 fn as_bytes(column: &ArrayRef) -> ArrayRef {
     match column.data_type() {
         DataType::Utf8 => Arc::new(BinaryArray::from(column.as_string::<i32>().clone())),
@@ -92,7 +95,7 @@ fn field_as_bytes(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
-/// By the path of a column, what the footer says of it, for each row group.
+/// By the path of a column, its column chunk in each row group.
 type Chunks<'a> = HashMap<&'a [String], Vec<&'a ColumnChunkMetaData>>;
 
 fn chunks(footer: &ParquetMetaData) -> Chunks<'_> {
@@ -103,76 +106,80 @@ fn chunks(footer: &ParquetMetaData) -> Chunks<'_> {
     chunks
 }
 
-/// The texts among these columns: for each row group a row with the least of each, and one with the greatest.
-fn only_texts(
+/// The string columns among these fields: for each row group a row with the least of each, and one with the
+/// greatest.
+fn string_bounds(
     fields: &Fields,
     above: &mut Vec<String>,
     chunks: &Chunks,
 ) -> Result<Option<StructArray>> {
-    let mut texts: Vec<(FieldRef, ArrayRef)> = Vec::new();
+    let mut columns: Vec<(FieldRef, ArrayRef)> = Vec::new();
     for field in fields {
         above.push(field.name().clone());
         let column: Option<ArrayRef> = match field.data_type() {
-            DataType::Utf8 => Some(Arc::new(bounds(chunks.get(above.as_slice()))?)),
+            DataType::Utf8 => {
+                let chunks = chunks.get(above.as_slice());
+                let chunks = chunks.ok_or_else(|| Error::internal("a column without chunks"))?;
+                Some(Arc::new(bounds(chunks)?))
+            }
             DataType::Struct(fields) => {
-                only_texts(fields, above, chunks)?.map(|texts| Arc::new(texts) as _)
+                string_bounds(fields, above, chunks)?.map(|below| Arc::new(below) as _)
             }
             _ => None,
         };
         above.pop();
-        if let Some(column) = column {
-            texts.push((
-                Arc::new(Field::new(field.name(), column.data_type().clone(), true)),
-                column,
-            ));
-        }
+        columns.extend(column.map(|column| (like(field, &column), column)));
     }
-    Ok((!texts.is_empty()).then(|| StructArray::from(texts)))
+    Ok((!columns.is_empty()).then(|| StructArray::from(columns)))
 }
 
-fn bounds(chunks: Option<&Vec<&ColumnChunkMetaData>>) -> Result<StringArray> {
-    let chunks = chunks.ok_or_else(|| Error::internal("a column that its file does not have"))?;
+/// The least and the greatest string of each chunk of a column. All null if there is a chunk with strings of
+/// which they are not known: then they are not known of the file.
+fn bounds(chunks: &[&ColumnChunkMetaData]) -> Result<StringArray> {
     let mut bounds = Vec::with_capacity(2 * chunks.len());
     for chunk in chunks {
         match bounds_of_chunk(chunk)? {
             Some(of_chunk) => bounds.extend(of_chunk),
-            // What is not known of one row group is not known of the file.
             None => return Ok(StringArray::new_null(2 * chunks.len())),
         }
     }
     Ok(StringArray::from(bounds))
 }
 
-/// `None` if there are texts without bounds.
+/// `None` if there are strings whose least and greatest are not known.
 fn bounds_of_chunk(chunk: &ColumnChunkMetaData) -> Result<Option<[Option<&str>; 2]>> {
     let Some(Statistics::ByteArray(statistics)) = chunk.statistics() else { return Ok(None) };
     if let (Some(least), Some(greatest)) = (statistics.min_opt(), statistics.max_opt()) {
-        return Ok(Some([Some(text(least)?), Some(text(greatest)?)]));
+        return Ok(Some([Some(string(least)?), Some(string(greatest)?)]));
     }
     let nulls = statistics.null_count_opt().and_then(|nulls| i64::try_from(nulls).ok());
     Ok((nulls == Some(chunk.num_values())).then_some([None, None]))
 }
 
-fn text(bound: &ByteArray) -> Result<&str> {
+fn string(bound: &ByteArray) -> Result<&str> {
     std::str::from_utf8(bound.data())
-        .map_err(|e| Error::internal("a bound of texts that is no text").with_source(e))
+        .map_err(|e| Error::internal("a string's bound in a footer is no UTF-8").with_source(e))
 }
 
-/// Statistics with the bounds of texts, which they have as bytes, from others that have nothing else.
-fn with_texts(statistics: &StructArray, texts: &StructArray) -> StructArray {
-    let fields = statistics.fields().iter().zip(statistics.columns());
-    let columns = fields.map(|(field, column)| {
-        let texts = texts.column_by_name(field.name());
-        let column = match (column.data_type(), texts) {
-            (DataType::Struct(_), Some(texts)) => {
-                Arc::new(with_texts(column.as_struct(), texts.as_struct()))
+/// The same statistics with those values of string columns that they have as bytes, which are all null.
+fn with_strings(statistics: &StructArray, of_strings: &StructArray) -> StructArray {
+    let columns = statistics.fields().iter().zip(statistics.columns()).map(|(field, column)| {
+        let of_strings = of_strings.column_by_name(field.name());
+        let column: ArrayRef = match (column.data_type(), of_strings) {
+            (DataType::Struct(_), Some(of_strings)) => {
+                Arc::new(with_strings(column.as_struct(), of_strings.as_struct()))
             }
-            (DataType::Binary, Some(texts)) => texts.clone(),
+            (DataType::Binary, Some(of_strings)) => of_strings.clone(),
             _ => column.clone(),
         };
-        (Arc::new(Field::new(field.name(), column.data_type().clone(), true)), column)
+        (like(field, &column), column)
     });
-    StructArray::from(columns.collect::<Vec<(FieldRef, ArrayRef)>>())
+    StructArray::from(columns.collect::<Vec<_>>())
+}
+
+/// A nullable field of this name for a column.
+fn like(field: &Field, column: &ArrayRef) -> FieldRef {
+    Arc::new(Field::new(field.name(), column.data_type().clone(), true))
 }
 
 #[cfg(test)]
@@ -189,23 +196,26 @@ mod tests {
     use super::*;
     use crate::data_file;
 
-    /// Texts at the top, below a struct that is null beside them, and in a list, between numbers and bytes.
-    fn rows(texts: &[Option<String>]) -> RecordBatch {
-        let text =
-            || Arc::new(StringArray::from_iter(texts.iter().map(Option::as_deref))) as ArrayRef;
-        let numbers = || Arc::new(Int64Array::from_iter_values(0..texts.len() as i64)) as ArrayRef;
-        let bytes = BinaryArray::from_iter(texts.iter().map(|text| text.as_ref().map(|_| [0xff])));
+    /// Strings at the top, below a struct that is null beside them, and in a list, between numbers and bytes.
+    fn rows(strings: &[Option<String>]) -> RecordBatch {
+        let column =
+            || Arc::new(StringArray::from_iter(strings.iter().map(Option::as_deref))) as ArrayRef;
+        let numbers =
+            || Arc::new(Int64Array::from_iter_values(0..strings.len() as i64)) as ArrayRef;
+        let bytes =
+            BinaryArray::from_iter(strings.iter().map(|string| string.as_ref().map(|_| [0xff])));
         let mut list = ListBuilder::new(StringBuilder::new());
-        texts.iter().for_each(|text| list.append_value([text.as_deref()]));
+        strings.iter().for_each(|string| list.append_value([string.as_deref()]));
         let children = vec![
             Field::new("number", DataType::Int64, true),
             Field::new("text", DataType::Utf8, true),
         ];
-        let nulls = texts.iter().map(Option::is_some).collect::<Vec<_>>();
-        let below = StructArray::new(children.into(), vec![numbers(), text()], Some(nulls.into()));
+        let nulls = strings.iter().map(Option::is_some).collect::<Vec<_>>();
+        let below =
+            StructArray::new(children.into(), vec![numbers(), column()], Some(nulls.into()));
         let columns: [(&str, ArrayRef); 5] = [
             ("id", numbers()),
-            ("text", text()),
+            ("text", column()),
             ("bytes", Arc::new(bytes)),
             ("below", Arc::new(below)),
             ("list", Arc::new(list.finish())),
@@ -226,63 +236,78 @@ mod tests {
         columns.map(ColumnName::new).to_vec()
     }
 
-    /// Of a file with a row group for each of these batches: ours, and the kernel's own.
-    fn statistics(batches: &[RecordBatch]) -> [Value; 2] {
-        let fields = batches[0].schema_ref().fields();
-        statistics_with(data_file::properties(fields, Compression::Uncompressed), batches)
-    }
-
-    fn statistics_with(properties: WriterProperties, batches: &[RecordBatch]) -> [Value; 2] {
+    /// Encodes a row group for each of these batches.
+    fn footer(batches: &[RecordBatch], properties: WriterProperties) -> ParquetMetaData {
         let columns = batches[0].schema();
-        let physical = Arc::new(StructType::try_from_arrow(columns.as_ref()).unwrap());
-        let mut file = ArrowWriter::try_new(Vec::new(), columns.clone(), Some(properties)).unwrap();
-        let mut ours = FileStatistics::new(&stats_columns(), physical.clone(), columns);
-        let mut kernel = FileStatsAccumulator::new(&stats_columns(), &physical);
+        let mut file = ArrowWriter::try_new(Vec::new(), columns, Some(properties)).unwrap();
         for batch in batches {
             file.write(batch).unwrap();
             file.flush().unwrap();
-            ours.merge(batch).unwrap();
-            kernel.merge(batch).unwrap();
         }
         let footer = file.close().unwrap();
         assert_eq!(footer.num_row_groups(), batches.len());
-        [ours.finish(&footer).unwrap(), kernel.finish().unwrap().unwrap()].map(|statistics| {
+        footer
+    }
+
+    fn our_properties(batches: &[RecordBatch]) -> WriterProperties {
+        data_file::properties(batches[0].schema_ref().fields(), Compression::Uncompressed)
+    }
+
+    fn no_statistics() -> WriterProperties {
+        WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None).build()
+    }
+
+    /// Ours, and the kernel's own.
+    fn statistics(batches: &[RecordBatch], footer: &ParquetMetaData) -> [Value; 2] {
+        let columns = batches[0].schema();
+        let physical = StructType::try_from_arrow(columns.as_ref()).unwrap();
+        let mut ours = FileStatistics::new(&stats_columns(), &physical, columns);
+        let mut kernel = FileStatsAccumulator::new(&stats_columns(), &physical);
+        for batch in batches {
+            ours.merge(batch).unwrap();
+            kernel.merge(batch).unwrap();
+        }
+        let ours = ours.finish(&stats_columns(), &physical, footer).unwrap();
+        [ours, kernel.finish().unwrap().unwrap()].map(|statistics| {
             let text = to_json(&statistics).unwrap();
             serde_json::from_str(text.as_string::<i32>().value(0)).unwrap()
         })
     }
 
-    /// Texts that are alike for as long as anybody looks, and around where they stop.
-    fn text() -> impl Strategy<Value = Option<String>> {
-        let character = prop_oneof![Just('a'), Just('\u{7f}'), Just('é'), Just('\u{10ffff}')];
-        let run = (character, 0..80_usize).prop_map(|(c, count)| c.to_string().repeat(count));
-        let text = (run.clone(), run.clone(), run).prop_map(|(a, b, c)| format!("{a}{b}{c}"));
-        prop_oneof![4 => text.prop_map(Some), 4 => "[a-cé]{0,12}".prop_map(Some), 2 => Just(None)]
+    /// The last characters of one and of four bytes. The footer's writer cuts in front of a run of them, where
+    /// the kernel may cut behind, or not at all.
+    const LAST: [char; 2] = ['\u{7f}', '\u{10ffff}'];
+
+    /// Strings that are alike for as long as anybody looks, and around where they stop.
+    fn string() -> impl Strategy<Value = Option<String>> {
+        let of = |characters: Vec<char>| {
+            let run = (prop::sample::select(characters), 0..80_usize);
+            prop::collection::vec(run.prop_map(|(c, count)| c.to_string().repeat(count)), 3)
+                .prop_map(|runs| Some(runs.concat()))
+        };
+        let usual = vec!['a', 'é', '東', '😀'];
+        let all = [usual.as_slice(), &LAST].concat();
+        prop_oneof![6 => of(usual), 2 => of(all), 4 => "[a-cé]{0,12}".prop_map(Some), 2 => Just(None)]
     }
 
     proptest! {
         #[test]
-        fn bounds_hold_for_each_text_and_all_else_is_as_the_kernel_has_it(
-            batches in prop::collection::vec(prop::collection::vec(text(), 1..5), 1..4)
+        fn they_are_those_of_the_kernel_which_compares_all_strings(
+            batches in prop::collection::vec(prop::collection::vec(string(), 1..5), 1..4)
         ) {
-            let written: Vec<RecordBatch> = batches.iter().map(|texts| rows(texts)).collect();
-            let [mut ours, mut kernel] = statistics(&written);
-            let texts: Vec<&str> = batches.iter().flatten().flatten().map(String::as_str).collect();
-            for above in ["", "/below"] {
-                let least = ours.pointer(&format!("/minValues{above}/text")).and_then(Value::as_str);
-                let greatest = ours.pointer(&format!("/maxValues{above}/text")).and_then(Value::as_str);
-                prop_assert_eq!(least.is_some(), !texts.is_empty());
-                for text in &texts {
-                    prop_assert!(least.is_some_and(|least| least <= *text), "{least:?} {text}");
-                    prop_assert!(greatest.is_none_or(|greatest| *text <= greatest), "{greatest:?} {text}");
-                }
-                // The footer has whole what is this short.
-                if texts.iter().any(|text| text.len() > 64) {
-                    for statistics in [&mut ours, &mut kernel] {
-                        for bound in ["/minValues", "/maxValues"] {
-                            let above = statistics.pointer_mut(&format!("{bound}{above}"));
-                            above.unwrap().as_object_mut().unwrap().remove("text");
-                        }
+            let written: Vec<RecordBatch> = batches.iter().map(|strings| rows(strings)).collect();
+            let footer = footer(&written, our_properties(&written));
+            let [mut ours, mut kernel] = statistics(&written, &footer);
+            let strings: Vec<&str> = batches.iter().flatten().flatten().map(String::as_str).collect();
+            if strings.iter().any(|string| string.contains(LAST)) {
+                for above in ["/maxValues", "/maxValues/below"] {
+                    let [ours, _] = [&mut ours, &mut kernel].map(|statistics| {
+                        let above = statistics.pointer_mut(above).unwrap();
+                        above.as_object_mut().unwrap().remove("text")
+                    });
+                    let greatest = ours.as_ref().and_then(Value::as_str);
+                    for string in &strings {
+                        prop_assert!(greatest.is_none_or(|greatest| *string <= greatest));
                     }
                 }
             }
@@ -291,22 +316,30 @@ mod tests {
     }
 
     #[test]
-    fn row_groups_without_texts_do_not_count() {
-        let texts = [rows(&[Some("b".into())]), rows(&[None]), rows(&[Some("a".into())])];
-        let [ours, _] = statistics(&texts);
+    fn row_groups_without_strings_do_not_count() {
+        let batches = [rows(&[Some("b".into())]), rows(&[None]), rows(&[Some("a".into())])];
+        let [ours, kernel] = statistics(&batches, &footer(&batches, our_properties(&batches)));
         assert_eq!(ours["minValues"]["text"], "a");
         assert_eq!(ours["maxValues"]["below"]["text"], "b");
-        assert_eq!(
-            ours["nullCount"],
-            json!({"id": 0, "text": 1, "bytes": 1, "below": {"number": 1, "text": 1}, "list": 0})
-        );
+        assert_eq!(ours, kernel);
     }
 
-    /// As no file of ours is: a reader would skip rows if a bound were made up.
+    /// A reader would skip rows by a bound that is of a part of the file.
     #[test]
-    fn texts_of_which_the_footer_has_no_bounds_get_none() {
-        let nothing = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None);
-        let [ours, _] = statistics_with(nothing.build(), &[rows(&[Some("a".into())])]);
+    fn what_a_footer_does_not_say_of_one_row_group_is_not_known_of_the_file() {
+        let batches = [rows(&[Some("a".into())])];
+        let [known, unknown] = [our_properties(&batches), no_statistics()]
+            .map(|properties| footer(&batches, properties));
+        let path = ["text".to_owned()];
+        let bounds = |footers: &[&ParquetMetaData]| {
+            let chunks: Vec<_> =
+                footers.iter().map(|footer| chunks(footer)[&path[..]][0]).collect();
+            super::bounds(&chunks).unwrap()
+        };
+        assert_eq!(bounds(&[&known, &known]), StringArray::from(vec!["a"; 4]));
+        assert_eq!(bounds(&[&known, &unknown]), StringArray::new_null(4));
+
+        let [ours, _] = statistics(&batches, &unknown);
         assert_eq!(ours["minValues"], json!({"id": 0, "below": {"number": 0}}));
         assert_eq!(ours["maxValues"], json!({"id": 0, "below": {"number": 0}}));
     }

@@ -103,7 +103,7 @@ impl TableWriters for DeltaWriters {
         let path = Path::from_url_path(url.path())
             .map_err(|e| Error::internal("no path for a data file").with_source(e))?;
         let columns = Arc::new(columns);
-        let statistics = FileStatistics::new(context.stats_columns(), physical, columns.clone());
+        let statistics = FileStatistics::new(context.stats_columns(), &physical, columns.clone());
         Ok(Box::new(DeltaWriter {
             store: self.store.clone(),
             path,
@@ -199,7 +199,9 @@ impl TableWriter for DeltaWriter {
 impl DeltaWriter {
     fn encode(&self, writing: Writing) -> Result<Finished> {
         let (content, footer) = writing.file.finish()?;
-        let statistics = writing.statistics.finish(&footer)?;
+        let (columns, physical) =
+            (writing.context.stats_columns(), writing.context.physical_data_schema());
+        let statistics = writing.statistics.finish(columns, physical, &footer)?;
         let meta =
             FileMeta::new(self.url.clone(), SystemClock::start().wall_ms(), content.len() as u64);
         let add =
