@@ -7,7 +7,8 @@
 //! our decoder alone, since arrow-json stops at the first one.
 //!
 //! What is measured is CPU time, and the least of several rounds in turns, which a busy machine
-//! disturbs less than the wall clock that the usual harnesses read.
+//! disturbs less than the wall clock that the usual harnesses read; with `--instructions` it is instructions,
+//! which it does not disturb at all, by valgrind's callgrind.
 
 #![allow(clippy::panic, reason = "a benchmark: what it cannot do is its failure")]
 
@@ -16,6 +17,7 @@ mod reference;
 mod reference_columns;
 
 use std::hint::black_box;
+use std::process::Command;
 use std::time::Duration;
 
 use arrow::array::{Array, RecordBatch};
@@ -144,7 +146,31 @@ fn cpu_time() -> Duration {
     Duration::from_nanos(nanos.unwrap_or_else(|| panic!("the CPU time is in /proc on Linux only")))
 }
 
+/// Instructions that decoding takes in a run of its own, which calls this function for nothing else.
+fn instructions(contender: &str, function: &str) -> f64 {
+    let program = std::env::current_exe().unwrap_or_else(|error| panic!("{error}"));
+    let run = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(format!("--toggle-collect=*::{function}"))
+        .arg(program)
+        .args(["--test", contender])
+        .output()
+        .unwrap_or_else(|error| panic!("valgrind must be installed: {error}"));
+    let report = String::from_utf8_lossy(&run.stderr);
+    let collected = report.lines().find_map(|line| line.split_once("Collected : "));
+    let count = collected.and_then(|(_, count)| count.trim().parse::<f64>().ok());
+    count.unwrap_or_else(|| panic!("callgrind counted nothing: {report}"))
+}
+
 fn main() {
+    if std::env::args().any(|argument| argument == "--instructions") {
+        let ours = instructions("alluvium", "with_alluvium");
+        let arrow = instructions("arrow-json", "with_arrow_json");
+        let each = RECORDS as f64;
+        println!("alluvium             {:7.0} instructions per record", ours / each);
+        println!("arrow-json           {:7.0}, {:.2} x", arrow / each, arrow / ours);
+        return;
+    }
     // `cargo test --benches` only wants to know that it works.
     let testing = std::env::args().any(|argument| argument == "--test");
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
