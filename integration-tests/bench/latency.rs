@@ -51,6 +51,9 @@ pub(crate) struct Args {
     /// In the middle third of the time so many times as many records come.
     #[arg(long, default_value_t = 1)]
     burst: u64,
+    /// The first third has this many seconds instead.
+    #[arg(long)]
+    calm: Option<u64>,
     /// Files that are in the table before.
     #[arg(long, default_value_t = 0)]
     files: usize,
@@ -91,21 +94,23 @@ pub(crate) fn measure(case: &Case, args: &Args) {
 
     let watch = Watch::start(&table, first);
     let (cpu, start, start_ms) = (worker.cpu_time(), now(), unix_ms());
-    let (phase, mut sent, mut due) = (args.seconds * 1000 / 3, 0, 0.0);
-    let mut until = 0.0;
+    let third = args.seconds as f64 / 3.0;
+    let calm = args.calm.map_or(third, |seconds| seconds as f64);
+    let (burst, end) = (calm..calm + third, calm + 2.0 * third);
+    let (mut sent, mut due, mut until) = (0, 0.0, 0.0);
     loop {
         let elapsed = start.elapsed().as_secs_f64();
-        let is_burst = (elapsed * 1000.0) as u64 / phase == 1;
+        let is_burst = burst.contains(&elapsed);
         due += (elapsed - until) * (args.rate * if is_burst { args.burst } else { 1 }) as f64;
         until = elapsed;
         records.by_ref().take(due as usize - sent).for_each(|record| load.send(&record));
         sent = due as usize;
-        if elapsed >= args.seconds as f64 {
+        if elapsed >= end {
             break;
         }
         let_pass(TURN);
     }
-    let cpu = (worker.cpu_time() - cpu).as_secs_f64() / args.seconds as f64 * 100.0;
+    let cpu = (worker.cpu_time() - cpu).as_secs_f64() / end * 100.0;
     let peak = worker.peak_resident_bytes().unwrap_or_default() as f64 / MIB;
     worker.assert_running();
     load.end();
@@ -117,17 +122,17 @@ pub(crate) fn measure(case: &Case, args: &Args) {
     let commits = seen.len();
     let late = in_runtime(latencies_ms(&table, &seen));
     println!(
-        "{} records a second for {} s into {} of {} files, commit_interval {}: {}; {commits} commits, CPU {cpu:.1} % of a core, peak {peak:.0} MiB",
+        "{} records a second for {end:.0} s into {} of {} files, commit_interval {}: {}; {commits} commits, CPU {cpu:.1} % of a core, peak {peak:.0} MiB",
         args.rate,
-        args.seconds,
         args.table,
         args.files,
         args.commit_interval,
         Percentiles::of(late.iter().map(|(_, late)| *late)),
     );
     if args.burst > 1 {
-        for (number, name) in ["before", "in", "after"].iter().enumerate() {
-            let is_in = |sent_ms: i64| (sent_ms - start_ms) / phase as i64 == number as i64;
+        let phases = [("before", 0.0..calm), ("in", burst.clone()), ("after", burst.end..end)];
+        for (name, phase) in phases {
+            let is_in = |sent_ms: i64| phase.contains(&((sent_ms - start_ms) as f64 / 1000.0));
             let of_phase = late.iter().filter(|(sent_ms, _)| is_in(*sent_ms));
             let late = Percentiles::of(of_phase.map(|(_, late)| *late));
             println!("  {name} the burst: {late}");

@@ -36,7 +36,7 @@ fn the_benchmark_measures_whatever_it_is_asked_for() {
     let expected = ["w1", "w2", "w3", "w4"].map(|workload| (workload.to_owned(), all.clone()));
     assert_eq!(measured.collect::<Vec<_>>(), expected);
 
-    let latency = "latency --rate 200 --seconds 3 --burst 2 --files 200";
+    let latency = "latency --rate 200 --seconds 3 --burst 2 --calm 2 --files 200";
     let printed = bench(latency.split(' '));
     assert!(printed.contains("into delta of 200 files") && printed.contains("after the burst"));
     let printed = bench("start --rounds 1 --settle 0 --seconds 1".split(' '));
