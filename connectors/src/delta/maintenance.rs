@@ -15,8 +15,8 @@ use connector_api::sink::TableMaintenance;
 use object_store::ObjectStoreExt;
 use serde_json::Value;
 
-use super::orphans;
 use super::table::{Table, kernel_error};
+use super::{log_checkpoint, orphans};
 
 /// Versions between two log checkpoints, if the table does not say.
 const INTERVAL: u64 = 100;
@@ -69,16 +69,14 @@ impl DeltaMaintenance {
             return Ok(None);
         }
         let version = snapshot.version();
-        let written = self.table.blocking(move |table| {
-            let engine = table.engine.as_ref();
-            // The checksum first: it costs little, and readers and committers start from it.
-            let snapshot = match snapshot.write_checksum(engine) {
+        // The checksum first: it costs little, and readers and committers start from it.
+        let with_checksum =
+            move |table: &Table| match snapshot.write_checksum(table.engine.as_ref()) {
                 Ok((_, snapshot)) => snapshot,
                 Err(_) => snapshot,
             };
-            snapshot.checkpoint(engine, None)
-        });
-        written.await?.map_err(|e| kernel_error("the log checkpoint cannot be written", e))?;
+        let snapshot = self.table.blocking(with_checksum).await?;
+        log_checkpoint::write(&self.table, snapshot).await?;
         self.due().log_checkpoint = version + interval;
         Ok(Some(version))
     }

@@ -16,6 +16,7 @@
 
 mod committer;
 mod log;
+mod log_checkpoint;
 mod maintenance;
 mod offsets;
 mod orphans;

@@ -2,11 +2,14 @@
 
 use std::time::Instant;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
+use bytes::Bytes;
 use connector_api::contract::{
     Round, Subject, checkpoint, commit, created, opened, rows, visible_rows,
 };
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::{Value, json};
 
 use super::place::Place;
 
@@ -59,6 +62,50 @@ async fn a_log_checkpoint_is_written_when_due_and_changes_nothing_for_readers() 
     commit(&mut reopened, Round::new("t-25").range(0, 25, 26)).await;
     commit(&mut table, Round::new("t-26").range(0, 26, 27)).await;
     assert_eq!(read(&place).await, rows(&[(0, 0, 27)]));
+}
+
+/// Of a table's files there may be a million: 142 bytes of each were written without compression, after they
+/// had been in memory as one row group.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_checkpoint_of_many_files_is_small_and_names_each_of_them() {
+    const FILES: usize = 20_000;
+    let mut place = Place::new();
+    place.settings.properties.insert("delta.checkpointInterval".into(), "2".into());
+    let mut table = created(&place).await;
+    commit(&mut table, Round::new("t-1").new_range(0, 0, 1)).await;
+    let own = place.log().actions("add").next().unwrap()["path"].as_str().unwrap().to_owned();
+    let foreign = |file: usize| format!("elsewhere-{file:08}.parquet");
+    let add = |file| {
+        let statistics = json!({"numRecords": 10, "minValues": {"kafka_offset": file * 10}});
+        json!({"add": {
+            "path": foreign(file), "partitionValues": {}, "size": 1000 + file,
+            "modificationTime": 1_790_000_000_000_u64 + file as u64, "dataChange": true,
+            "stats": statistics.to_string(),
+        }})
+    };
+    place.write_entry(2, &(0..FILES).map(add).collect::<Vec<_>>());
+    let done = table.maintenance.unwrap().reconcile(2).await.unwrap();
+    assert_eq!(done.as_deref(), Some("log checkpoint at version 2"));
+
+    let log = place.root().join("_delta_log");
+    let content = std::fs::read(log.join("00000000000000000002.checkpoint.parquet")).unwrap();
+    assert!(content.len() < 50 * FILES, "{} bytes", content.len());
+    let batches = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(content)).unwrap();
+    let paths = |batch: RecordBatch| {
+        let adds = batch.column_by_name("add").unwrap().as_struct();
+        let paths = adds.column_by_name("path").unwrap().as_string::<i32>();
+        let added = (0..adds.len()).filter(|row| adds.is_valid(*row));
+        added.map(|row| paths.value(row).to_owned()).collect::<Vec<_>>()
+    };
+    let mut found: Vec<String> =
+        batches.build().unwrap().flat_map(|batch| paths(batch.unwrap())).collect();
+    found.sort_unstable();
+    let mut expected: Vec<String> = (0..FILES).map(foreign).chain([own]).collect();
+    expected.sort_unstable();
+    assert!(found == expected, "{} files, {} expected", found.len(), expected.len());
+    let hint = std::fs::read(log.join("_last_checkpoint")).unwrap();
+    let hint: Value = serde_json::from_slice(&hint).unwrap();
+    assert_eq!((hint["version"].as_u64(), hint["numOfAddFiles"].as_u64()), (Some(2), Some(20_001)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

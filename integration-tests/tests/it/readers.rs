@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::PathBuf;
 
 use integration_tests::case;
 use integration_tests::case::Case;
@@ -12,7 +13,8 @@ use integration_tests::engine::{Engine, Step};
 use integration_tests::location::Location;
 use integration_tests::object_store::object_store;
 use integration_tests::raw::{Place, RawRecord, produce_raw};
-use integration_tests::worker::{Worker, run_until_end};
+use integration_tests::reader;
+use integration_tests::worker::{Launch, Worker, run_until_end};
 use serde_json::{Map, Value, json};
 
 use crate::PATIENCE;
@@ -232,13 +234,12 @@ fn each_engine_reads_every_value_as_it_was_sent_by_the_statements_of_the_page() 
     let mut connectors = BTreeMap::new();
     let on_disk = tables.map(|table| (table.name, write_table(&case, &topic, &roots.disk, table)));
     let in_bucket = tables.map(|table| write_table(&case, &topic, &roots.bucket, table));
-    for (table, (connector, worker)) in on_disk {
-        worker.wait(PATIENCE).assert_code(0);
-        connectors.insert(table, connector);
+    for (table, written) in on_disk {
+        connectors.insert(table, written.end(&case));
     }
     let days = write_table(&case, &topic, &roots.bucket, DAYS);
-    for (_, worker) in in_bucket.into_iter().chain([days]) {
-        worker.wait(PATIENCE).assert_code(0);
+    for written in in_bucket.into_iter().chain([days]) {
+        written.end(&case);
     }
     for table in [ORDERS, PLAIN] {
         roots.leave_staged_file(table.name);
@@ -288,15 +289,40 @@ impl Roots {
     }
 }
 
-/// Starts a worker that writes the table. Says the connector's name.
-fn write_table(case: &Case, topic: &str, root: &Location, table: Table) -> (String, Worker) {
+/// A worker that writes a table.
+struct Written {
+    connector: Connector,
+    file: PathBuf,
+    worker: Worker,
+}
+
+/// Starts a worker that writes the table.
+fn write_table(case: &Case, topic: &str, root: &Location, table: Table) -> Written {
     let name = case.unique(table.name);
     let mut connector = Connector::new(&name, topic, &root.inside(table.name));
     connector.columns = Some(COLUMNS);
     connector.format = table.format;
     connector.partition_by = table.partition_by.to_vec();
-    let worker = run_until_end(case, &connector.write(case)).start();
-    (name, worker)
+    let always = "  delta:\n    properties: {delta.checkpointInterval: \"1\"}\n";
+    let yaml = connector.yaml().replace("  delta:\n", always);
+    let file = case.write(&format!("{name}.yaml"), &yaml);
+    let worker = run_until_end(case, &file).start();
+    Written { connector, file, worker }
+}
+
+impl Written {
+    /// Waits for the table's end, and says the connector's name. A Delta table has a log checkpoint then,
+    /// from which engines start.
+    fn end(self, case: &Case) -> String {
+        self.worker.wait(PATIENCE).assert_code(0);
+        if self.connector.format == "delta" {
+            let maintain = ["maintain".as_ref(), self.file.as_os_str()];
+            Launch::new(case, maintain).start().wait(PATIENCE).assert_code(0);
+            let hint = format!("{}/_delta_log/_last_checkpoint*", self.connector.location.uri());
+            assert_eq!(reader::files(&self.connector.location, &hint), 1, "{hint}");
+        }
+        self.connector.name
+    }
 }
 
 /// The dead letters of one of the connectors.
