@@ -115,3 +115,40 @@ fn app_ids(table: &Table, snapshot: &SnapshotRef) -> KernelResult<BTreeSet<Strin
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use connector_api::Retry;
+    use connector_api::config::{Compression, TableSettings};
+    use connector_api::contract;
+
+    use super::super::sink_on;
+    use super::*;
+    use crate::store::store_at;
+
+    /// A restart reads the newest version, which does not need what is gone.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_log_that_is_cleaned_up_under_a_version_asks_for_a_newer_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = TableSettings {
+            location: folder.path().to_str().unwrap().to_owned(),
+            partition_by: Vec::new(),
+            properties: [].into(),
+            storage: [].into(),
+            compression: Compression::Zstd(1),
+        };
+        let store = store_at("delta", &settings.location, &settings.storage).unwrap();
+        let connector = contract::connector();
+        sink_on(store.clone(), settings).create(&connector, &contract::schema()).await.unwrap();
+        let log = folder.path().join("_delta_log");
+        // Without it the log is read.
+        std::fs::remove_file(log.join("00000000000000000000.crc")).unwrap();
+        let table = Table::new(&store);
+        let snapshot = table.blocking(Table::load).await.unwrap().unwrap();
+        std::fs::remove_file(log.join("00000000000000000000.json")).unwrap();
+        let of = [contract::topic_partition(0)].into();
+        let read = move |table: &Table| standing(table, &snapshot, &connector, of);
+        let error = table.blocking(read).await.unwrap().unwrap_err();
+        assert_eq!(error.retry(), Retry::AfterRefresh, "{error}");
+    }
+}

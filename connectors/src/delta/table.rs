@@ -123,11 +123,15 @@ impl std::fmt::Debug for Table {
     }
 }
 
-/// An error of the kernel as one of ours: what a store says may pass, the rest will not.
+/// An error of the kernel as one of ours: what a store says may pass, the rest will not. A file that is gone was
+/// in the log when it was listed; somebody has cleaned it up since.
 pub(super) fn kernel_error(doing: &str, error: KernelError) -> Error {
     match error {
         KernelError::Backtraced { source, .. } => kernel_error(doing, *source),
         KernelError::ObjectStore(error) => store_error(doing, error),
+        KernelError::FileNotFound(_) => {
+            Error::external(doing).with_retry(Retry::AfterRefresh).with_source(error)
+        }
         KernelError::IOError(_) | KernelError::Reqwest(_) => {
             Error::external(doing).with_source(error)
         }
