@@ -20,9 +20,8 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use connector_api::batch::{PartitionValues, TableBatch, TableSchema};
-use connector_api::config::{Compression, TableSettings};
-use connector_api::contract::{Round, committed, connector, range, schema, staged_file};
-use connector_api::contract::{batch, topic_partition};
+use connector_api::contract::{Round, batch, committed, connector, range, schema, settings};
+use connector_api::contract::{staged_file, topic_partition};
 use connector_api::decoder::{DecodeRequest, Decoder, DecoderFactory, OnUnknownField};
 use connector_api::offsets::Offset;
 use connector_api::record::{RawRecords, RawRecordsBuilder};
@@ -59,13 +58,7 @@ fn decoder() -> Box<dyn Decoder> {
 /// A new folder for a Delta table.
 fn sink() -> (TempDir, Arc<dyn Sink>) {
     let folder = tempfile::tempdir().unwrap();
-    let settings = TableSettings {
-        location: folder.path().to_str().unwrap().to_owned(),
-        partition_by: Vec::new(),
-        properties: [].into(),
-        storage: [].into(),
-        compression: Compression::Zstd(1),
-    };
+    let settings = settings(folder.path().to_str().unwrap());
     let store = store_at("delta", &settings.location, &settings.storage).unwrap();
     (folder, sink_on(store, settings))
 }

@@ -444,7 +444,6 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use connector_api::batch::TableSchema;
-    use connector_api::config::{Compression, TableSettings};
     use connector_api::contract;
     use delta_kernel::Snapshot;
 
@@ -472,13 +471,7 @@ mod tests {
 
     async fn commit_with_steps_of(minutes: u64) -> Result<CommitOutcome, CommitError> {
         let folder = tempfile::tempdir().unwrap();
-        let settings = TableSettings {
-            location: folder.path().to_str().unwrap().to_owned(),
-            partition_by: Vec::new(),
-            properties: [].into(),
-            storage: [].into(),
-            compression: Compression::Zstd(1),
-        };
+        let settings = contract::settings(folder.path().to_str().unwrap());
         let store = store_at("delta", &settings.location, &settings.storage).unwrap();
         let schema: TableSchema = contract::schema();
         let sink = sink_on(store.clone(), settings);

@@ -119,7 +119,6 @@ fn app_ids(table: &Table, snapshot: &SnapshotRef) -> KernelResult<BTreeSet<Strin
 #[cfg(test)]
 mod tests {
     use connector_api::Retry;
-    use connector_api::config::{Compression, TableSettings};
     use connector_api::contract;
 
     use super::super::sink_on;
@@ -130,13 +129,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_log_that_is_cleaned_up_under_a_version_asks_for_a_newer_one() {
         let folder = tempfile::tempdir().unwrap();
-        let settings = TableSettings {
-            location: folder.path().to_str().unwrap().to_owned(),
-            partition_by: Vec::new(),
-            properties: [].into(),
-            storage: [].into(),
-            compression: Compression::Zstd(1),
-        };
+        let settings = contract::settings(folder.path().to_str().unwrap());
         let store = store_at("delta", &settings.location, &settings.storage).unwrap();
         let connector = contract::connector();
         sink_on(store.clone(), settings).create(&connector, &contract::schema()).await.unwrap();

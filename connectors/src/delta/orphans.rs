@@ -253,7 +253,6 @@ pub(super) fn has_swept(commit: &StagedCommit, swept: Option<i64>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use connector_api::config::{Compression, TableSettings};
     use connector_api::contract::{self, Round};
     use connector_api::outcome::{CommitOutcome, Conflict};
     use connector_api::sink::OpenTable;
@@ -265,13 +264,7 @@ mod tests {
 
     async fn table() -> (TempDir, Store, OpenTable) {
         let folder = tempfile::tempdir().unwrap();
-        let settings = TableSettings {
-            location: folder.path().to_str().unwrap().to_owned(),
-            partition_by: Vec::new(),
-            properties: [].into(),
-            storage: [].into(),
-            compression: Compression::Zstd(1),
-        };
+        let settings = contract::settings(folder.path().to_str().unwrap());
         let store = store_at("delta", &settings.location, &settings.storage).unwrap();
         let sink = sink_on(store.clone(), settings);
         let opened = sink.create(&contract::connector(), &contract::schema()).await.unwrap();

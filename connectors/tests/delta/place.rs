@@ -7,8 +7,8 @@ use std::time::Duration;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use async_trait::async_trait;
-use connector_api::config::{Compression, TableSettings};
-use connector_api::contract::{Subject, Visible};
+use connector_api::config::TableSettings;
+use connector_api::contract::{Subject, Visible, settings};
 use connector_api::sink::Sink;
 use connectors::delta::sink_on;
 use connectors::store::{Store, store_at};
@@ -31,13 +31,7 @@ impl Place {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let location = folder.path().join("table");
-        let settings = TableSettings {
-            location: location.to_str().unwrap().to_owned(),
-            partition_by: Vec::new(),
-            properties: [].into(),
-            storage: [].into(),
-            compression: Compression::Zstd(1),
-        };
+        let settings = settings(location.to_str().unwrap());
         let mut store = store_at("delta", &settings.location, &settings.storage).unwrap();
         let faults = Faults::on(store.objects.clone());
         store.objects = faults.clone();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use async_trait::async_trait;
-use connector_api::config::{Compression, TableSettings};
-use connector_api::contract::{Subject, Visible, connector};
+use connector_api::config::TableSettings;
+use connector_api::contract::{Subject, Visible, connector, settings};
 use connector_api::sink::Sink;
 use connectors::parquet::sink_on;
 use connectors::store::{Store, store_at};
@@ -55,13 +55,7 @@ impl Place {
     fn on(objects: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let location = folder.path().join("table");
-        let settings = TableSettings {
-            location: location.to_str().unwrap().to_owned(),
-            partition_by: Vec::new(),
-            properties: [].into(),
-            storage: [].into(),
-            compression: Compression::Zstd(1),
-        };
+        let settings = settings(location.to_str().unwrap());
         let mut store = store_at("parquet", &settings.location, &settings.storage).unwrap();
         let faults = Faults::on(objects(store.objects.clone()));
         store.objects = faults.clone();

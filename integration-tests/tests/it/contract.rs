@@ -8,9 +8,8 @@ use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use async_trait::async_trait;
-use connector_api::config::{Compression, TableSettings};
 use connector_api::contract::losing::Losing;
-use connector_api::contract::{Subject, Visible, connector};
+use connector_api::contract::{Subject, Visible, connector, settings};
 use connector_api::sink::Sink;
 use connectors::store::Store;
 use connectors::{delta, parquet};
@@ -122,13 +121,7 @@ impl Place {
 #[async_trait]
 impl Subject for Place {
     fn sink(&self) -> Arc<dyn Sink> {
-        let settings = TableSettings {
-            location: self.location.uri(),
-            partition_by: Vec::new(),
-            properties: [].into(),
-            storage: [].into(),
-            compression: Compression::Zstd(1),
-        };
+        let settings = settings(&self.location.uri());
         // Connections of its own, as a further worker has them.
         let store = client(&self.location);
         self.losing.behind(match self.format {

@@ -30,6 +30,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 
 use crate::batch::{PartitionValues, TableBatch, TableSchema};
+use crate::config::{Compression, TableSettings};
 use crate::ids::{CommitToken, ConnectorName, TopicId, TopicPartition};
 use crate::offsets::{Offset, OffsetCheckpoint, OffsetDelta, OffsetRange};
 use crate::outcome::{CommitOutcome, CommitReceipt};
@@ -129,6 +130,17 @@ pub fn schema() -> TableSchema {
         Field::new("text", DataType::Utf8, true),
     ]);
     TableSchema { columns: Arc::new(columns), partition_columns: Vec::new() }
+}
+
+/// The settings of a table at this location of which nothing else is said.
+pub fn settings(location: &str) -> TableSettings {
+    TableSettings {
+        location: location.to_owned(),
+        partition_by: Vec::new(),
+        properties: [].into(),
+        storage: [].into(),
+        compression: Compression::Zstd(1),
+    }
 }
 
 /// The connector that these tests write for.
