@@ -77,6 +77,28 @@ fn mm_1_records_of_two_megabytes_are_read_within_the_budget() {
     reads_within(&case, &again, AMPLE, &produced);
 }
 
+/// Brokers count compressed bytes, memory is taken by what they become: here ten times as many.
+#[test]
+fn mm_1_records_that_compress_well_are_read_within_the_budget() {
+    const COLUMNS: &[Column] = &[
+        Column { name: "id", ours: "long", duckdb: "BIGINT", nullable: false },
+        Column { name: "body", ours: "string", duckdb: "VARCHAR", nullable: true },
+    ];
+    let case = case!();
+    let topic = case.topic(4);
+    let records = (0..40_000).map(|id| Record {
+        route: Route::Partition(id % 4),
+        value: format!(r#"{{"id":{id},"body":"{}"}}"#, Random::new(id as u64).text(800).repeat(10)),
+    });
+    let produced = produce(&topic, records);
+    for memory in [LEAST, AMPLE] {
+        let table = case.local_table().beside(memory);
+        let mut connector = Connector::new(&case.unique("compressed"), &topic, &table);
+        connector.columns = Some(COLUMNS);
+        reads_within(&case, &connector, memory, &produced);
+    }
+}
+
 #[test]
 fn mm_1_two_hundred_topic_partitions_are_read_within_the_smallest_budget() {
     let case = case!();
