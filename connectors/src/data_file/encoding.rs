@@ -20,10 +20,13 @@ const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 /// to four bytes: with less it would find no maximum.
 const STATISTICS_BYTES_MAX: usize = 4 * 66;
 
+/// How we sign Parquet files.
+pub(crate) const CREATED_BY: &str = concat!("alluvium ", env!("CARGO_PKG_VERSION"));
+
 /// The writer's settings for files with these columns.
 pub fn properties(columns: &Fields, compression: Compression) -> WriterProperties {
     let builder = WriterProperties::builder()
-        .set_created_by(concat!("alluvium ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_created_by(CREATED_BY.to_owned())
         .set_compression(codec(compression))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)

@@ -13,8 +13,8 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 
-pub(crate) use encoding::file_ending;
 pub use encoding::properties;
+pub(crate) use encoding::{CREATED_BY, file_ending};
 
 /// A file that takes rows.
 pub(crate) struct Encoder {

@@ -59,7 +59,7 @@ use connector_api::outcome::{
 use connector_api::reset::OffsetReset;
 use connector_api::sink::TableCommitter;
 use connector_api::staged::StagedCommit;
-use connector_api::{Error, Result};
+use connector_api::{Error, Result, Retry};
 use delta_kernel::KernelResult;
 use delta_kernel::snapshot::SnapshotRef;
 use delta_kernel::transaction::CommitResult;
@@ -67,7 +67,7 @@ use delta_kernel::transaction::CommitResult;
 use super::log::{self, EntryTag};
 use super::offsets::{self, Standing};
 use super::orphans;
-use super::table::{Table, kernel_error, load_if_present};
+use super::table::{Table, load_if_present, log_error};
 use super::version::{self, Content, Written};
 use crate::is_planted;
 
@@ -174,7 +174,7 @@ impl DeltaCommitter {
         if !self.is_in_place().await? {
             return Ok(None);
         }
-        let newer = newer.map_err(|e| kernel_error("the newest version cannot be read", e))?;
+        let newer = newer.map_err(|e| log_error("the newest version cannot be read", e))?;
         Ok(Some((newer, entry)))
     }
 
@@ -343,6 +343,7 @@ impl TableCommitter for DeltaCommitter {
         }
         let mut outdated = !self.base_holds().await.map_err(CommitError::NotSent)?;
         let mut newest = false;
+        let mut anew = false;
         let mut sent = false;
         // After the first request every failure leaves a doubt: its "exists already" may be about itself.
         let failed = |sent: bool, error: Error| match sent {
@@ -383,6 +384,13 @@ impl TableCommitter for DeltaCommitter {
                     return Ok(CommitOutcome::AlreadyCommitted(receipt));
                 }
                 Ok(Attempt::Exists) => sent = true,
+                // What the base goes on from was cleaned up: all is read anew, once.
+                Err(CommitError::NotSent(error))
+                    if !anew && error.retry() == Retry::AfterRefresh =>
+                {
+                    self.base.entry = None;
+                    anew = true;
+                }
                 Err(CommitError::NotSent(error)) => return Err(failed(sent, error)),
                 Err(unknown) => return Err(unknown),
             }

@@ -30,6 +30,7 @@ pub(super) struct DeltaMaintenance {
     table: Table,
     clock: SystemClock,
     due: Mutex<Due>,
+    at_work: tokio::sync::Mutex<()>,
 }
 
 /// What is due next, as far as we know; the store is only asked from there on.
@@ -43,7 +44,12 @@ struct Due {
 
 impl DeltaMaintenance {
     pub(super) fn new(table: Table) -> Self {
-        Self { table, clock: SystemClock::start(), due: Mutex::default() }
+        Self {
+            table,
+            clock: SystemClock::start(),
+            due: Mutex::default(),
+            at_work: tokio::sync::Mutex::default(),
+        }
     }
 
     fn due(&self) -> MutexGuard<'_, Due> {
@@ -59,9 +65,11 @@ impl DeltaMaintenance {
 
     /// Writes a log checkpoint of the newest version, if one is due.
     async fn write_log_checkpoint(&self) -> Result<Option<u64>> {
-        let last = self.last_log_checkpoint().await.unwrap_or(0);
+        let hinted = self.last_log_checkpoint().await;
         let snapshot = self.table.blocking(Table::load).await?;
         let snapshot = snapshot.map_err(|e| kernel_error("the table cannot be read", e))?;
+        // One whose hint was lost is not written over: somebody may be reading it.
+        let last = hinted.max(snapshot.log_segment().checkpoint_version).unwrap_or(0);
         let interval =
             snapshot.table_properties().checkpoint_interval.map_or(INTERVAL, |n| n.get());
         if snapshot.version() < last + interval {
@@ -98,6 +106,8 @@ impl TableMaintenance for DeltaMaintenance {
         if version < self.due().log_checkpoint {
             return Ok(None);
         }
+        // Versions that come while it is at work do not ask for another one.
+        let Ok(_at_work) = self.at_work.try_lock() else { return Ok(None) };
         let log_checkpoint = self.write_log_checkpoint().await?;
         let log_checkpoint = log_checkpoint.map(|at| format!("log checkpoint at version {at}"));
         let removed = self.remove_orphans().await?;

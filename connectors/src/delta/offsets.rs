@@ -13,7 +13,7 @@ use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::snapshot::SnapshotRef;
 
 use super::orphans;
-use super::table::{Table, kernel_error};
+use super::table::{Table, log_error};
 
 /// Where a version stands.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) fn standing(
     let stored = stored(table, snapshot, connector, of)?;
     let reset = snapshot
         .get_app_id_version(&reset_identity(connector), table.engine.as_ref())
-        .map_err(|e| kernel_error("the last reset cannot be read", e))?;
+        .map_err(|e| log_error("the last reset cannot be read", e))?;
     let reset = reset.and_then(|version| u64::try_from(version).ok());
     Ok(Standing { stored, reset, swept: orphans::swept(table, snapshot)? })
 }
@@ -67,7 +67,7 @@ pub(super) fn checkpoint(
     connector: &ConnectorName,
 ) -> Result<OffsetCheckpoint> {
     let app_ids =
-        app_ids(table, snapshot).map_err(|e| kernel_error("stored offsets cannot be read", e))?;
+        app_ids(table, snapshot).map_err(|e| log_error("stored offsets cannot be read", e))?;
     let ours = app_ids.iter().filter_map(|id| TopicPartition::from_identity(connector, id));
     stored(table, snapshot, connector, ours.collect())
 }
@@ -81,7 +81,7 @@ fn next_offset(
     let identity = topic_partition.identity(connector);
     let next = snapshot
         .get_app_id_version(&identity, table.engine.as_ref())
-        .map_err(|e| kernel_error("stored offsets cannot be read", e))?;
+        .map_err(|e| log_error("stored offsets cannot be read", e))?;
     let Some(next) = next else { return Ok(None) };
     match Offset::new(next) {
         Some(next) => Ok(Some((topic_partition, next))),

@@ -29,7 +29,7 @@ use futures::TryStreamExt;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::log;
-use super::table::{Table, kernel_error};
+use super::table::{Table, kernel_error, log_error};
 use super::version::{Content, Written, create_next};
 use crate::store::store_error;
 
@@ -242,7 +242,7 @@ async fn fence(table: &Table, newest: i64) -> Result<(u64, ObjectMeta)> {
 pub(super) fn swept(table: &Table, snapshot: &SnapshotRef) -> Result<Option<i64>> {
     snapshot
         .get_app_id_version(SWEPT, table.engine.as_ref())
-        .map_err(|e| kernel_error("what is swept cannot be read", e))
+        .map_err(|e| log_error("what is swept cannot be read", e))
 }
 
 /// True if a file of the commit may be swept.

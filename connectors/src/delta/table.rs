@@ -1,7 +1,9 @@
 //! Opening and creating a table.
 
+use std::error::Error as StdError;
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use connector_api::batch::TableSchema;
 use connector_api::clock::SystemClock;
@@ -79,7 +81,16 @@ impl Table {
         &self,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T> {
-        let (table, deadline) = (self.clone(), self.store.deadline);
+        self.blocking_within(self.store.deadline, work).await
+    }
+
+    /// The same for work that takes longer than the store.
+    pub(super) async fn blocking_within<T: Send + 'static>(
+        &self,
+        deadline: Duration,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T> {
+        let table = self.clone();
         if has_one_thread() {
             let runtime = Handle::current();
             let work = move || {
@@ -123,20 +134,40 @@ impl std::fmt::Debug for Table {
     }
 }
 
-/// An error of the kernel as one of ours: what a store says may pass, the rest will not. A file that is gone was
-/// in the log when it was listed; somebody has cleaned it up since.
+/// An error of the kernel as one of ours: what a store says may pass, the rest will not.
 pub(super) fn kernel_error(doing: &str, error: KernelError) -> Error {
     match error {
         KernelError::Backtraced { source, .. } => kernel_error(doing, *source),
         KernelError::ObjectStore(error) => store_error(doing, error),
-        KernelError::FileNotFound(_) => {
-            Error::external(doing).with_retry(Retry::AfterRefresh).with_source(error)
-        }
         KernelError::IOError(_) | KernelError::Reqwest(_) => {
             Error::external(doing).with_source(error)
         }
         _ => Error::user(doing).with_source(error),
     }
+}
+
+/// The same, of reading the log of a version. A file that is gone was there when that version was listed, so
+/// somebody has cleaned up the log since: the newest version does without it.
+pub(super) fn log_error(doing: &str, error: KernelError) -> Error {
+    match is_gone(&error) {
+        true => Error::external(doing).with_retry(Retry::AfterRefresh).with_source(error),
+        false => kernel_error(doing, error),
+    }
+}
+
+/// True if a file that should be read is not there: an entry of the log, or a log checkpoint.
+fn is_gone(error: &KernelError) -> bool {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error.without_backtrace());
+    while let Some(error) = cause {
+        let missing = error.downcast_ref::<object_store::Error>();
+        if matches!(missing, Some(object_store::Error::NotFound { .. }))
+            || matches!(error.downcast_ref::<KernelError>(), Some(KernelError::FileNotFound(_)))
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Opens the table, or returns `None` if the location is empty.

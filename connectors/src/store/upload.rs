@@ -1,4 +1,4 @@
-//! Puts data files into a store.
+//! Puts files into a store.
 
 use bytes::Bytes;
 use connector_api::Result;
@@ -15,7 +15,7 @@ const PARTS_IN_FLIGHT: usize = 2;
 
 /// Puts an object, in equal parts if it is large. A failed multipart upload is given up and cleaned.
 pub(crate) async fn put(store: &Store, path: &Path, content: Bytes) -> Result<()> {
-    let failed = |e| store_error(format!("failed to put data file `{path}`"), e);
+    let failed = |e| store_error(format!("failed to put `{path}`"), e);
     if content.len() <= PART_BYTES {
         store.objects.put(path, PutPayload::from(content)).await.map_err(failed)?;
         return Ok(());

@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
+use connector_api::Retry;
 use connector_api::contract::{
     Round, Subject, batch, checkpoint, commit, committed, connector, created, opened, positions,
     rows, schema, staged_file, topic_partition, visible_rows,
@@ -168,6 +169,39 @@ async fn clean_up(place: &Place) {
     assert_eq!(done, Some(format!("log checkpoint at version {version}")));
     for version in 0..=version {
         std::fs::remove_file(place.entry(version)).unwrap();
+    }
+}
+
+/// Somebody writes log checkpoints and cleans up the log between two reads of one commit, whichever they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_up_in_the_middle_of_a_commit_is_lived_through() {
+    for good in 0..12 {
+        let mut place = Place::new();
+        with_short_interval(&mut place);
+        let mut table = created(&place).await;
+        commit(&mut table, Round::new("t-1").new_range(0, 0, 10)).await;
+        commit(&mut table, Round::new("t-2").range(0, 10, 12)).await;
+        let staged = Round::new("t-3").range(0, 12, 20).staged(&table).await;
+        clean_up(&place).await;
+        // Without checksum files the log checkpoint and this entry are read.
+        place.write_entry(3, &[json!({"txn": {"appId": "somebody", "version": 1}})]);
+        for file in std::fs::read_dir(place.root().join("_delta_log")).unwrap() {
+            let file = file.unwrap().path();
+            if file.extension().is_some_and(|extension| extension == "crc") {
+                std::fs::remove_file(file).unwrap();
+            }
+        }
+        place.faults.fail_reads_after(good, 0);
+        place.faults.miss_reads(1);
+        let mut outcome = table.committer.commit(&staged).await;
+        if let Err(CommitError::NotSent(error) | CommitError::Unknown(error)) = &outcome {
+            // What is read of the version at hand is read again at once, of the newest one.
+            assert!(error.to_string().contains("the newest version"), "read {good}: {error}");
+            assert_eq!(error.retry(), Retry::AfterRefresh, "read {good}: {error}");
+            assert_eq!(table.committer.find(&staged).await.unwrap(), TokenLookup::NotFound);
+            outcome = table.committer.commit(&staged).await;
+        }
+        assert!(matches!(outcome, Ok(CommitOutcome::Committed(_))), "read {good}: {outcome:?}");
     }
 }
 

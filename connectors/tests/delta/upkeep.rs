@@ -1,5 +1,6 @@
 //! The log's own files: checksums, and log checkpoints.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -8,10 +9,12 @@ use bytes::Bytes;
 use connector_api::contract::{
     Round, Subject, checkpoint, commit, created, opened, rows, visible_rows,
 };
+use connector_api::sink::TableMaintenance;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
 use super::place::Place;
+use crate::faults::Failing;
 
 /// What the sink's own reader sees, which starts from a log checkpoint where there is one.
 async fn read(place: &Place) -> Vec<(i32, i64)> {
@@ -138,6 +141,59 @@ async fn a_log_checkpoint_of_another_worker_is_not_written_again() {
     assert!(mine.reconcile(4).await.unwrap().is_some());
     assert_eq!(other.reconcile(4).await.unwrap(), None);
     assert_eq!(opened(&place).await.maintenance.unwrap().reconcile(4).await.unwrap(), None);
+}
+
+/// Each round that settles meanwhile asks for it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_checkpoint_is_not_written_twice_at_once() {
+    let (_place, maintenance) = due().await;
+    let (one, other) = tokio::join!(maintenance.reconcile(2), maintenance.reconcile(2));
+    assert_eq!(one.unwrap().as_deref(), Some("log checkpoint at version 2"));
+    assert_eq!(other.unwrap(), None);
+}
+
+/// As after a crash between the two.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_checkpoint_without_its_hint_is_not_written_over() {
+    let (place, maintenance) = due().await;
+    assert!(maintenance.reconcile(2).await.unwrap().is_some());
+    std::fs::remove_file(place.root().join("_delta_log/_last_checkpoint")).unwrap();
+    let another = opened(&place).await.maintenance.unwrap();
+    assert_eq!(another.reconcile(2).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_of_a_log_checkpoint_may_fail() {
+    for failing in [Failing::Before, Failing::After] {
+        for number in 0.. {
+            let (place, maintenance) = due().await;
+            place.faults.fail_request(number, failing);
+            // Whether it was told or lived through: the next one sees to it.
+            let first = maintenance.reconcile(2).await;
+            let has_failed = place.faults.has_failed();
+            maintenance.reconcile(2).await.unwrap();
+            assert!(exists(&place, "00000000000000000002.checkpoint.parquet"), "{first:?}");
+            for version in 0..2 {
+                std::fs::remove_file(place.entry(version)).unwrap();
+            }
+            assert_eq!(read(&place).await, rows(&[(0, 0, 2)]), "request {number} {failing:?}");
+            if !has_failed {
+                assert!(number > 3, "a log checkpoint has more requests");
+                break;
+            }
+        }
+    }
+}
+
+/// A table of which a log checkpoint is due.
+async fn due() -> (Place, Arc<dyn TableMaintenance>) {
+    let mut place = Place::new();
+    place.settings.properties.insert("delta.checkpointInterval".into(), "2".into());
+    let mut table = created(&place).await;
+    for n in 0..2 {
+        commit(&mut table, Round::new(&format!("t-{n}")).new_range(0, n, n + 1)).await;
+    }
+    (place, table.maintenance.unwrap())
 }
 
 /// Without a checksum file every look-up replays the log.

@@ -296,6 +296,11 @@ struct Written {
     worker: Worker,
 }
 
+/// Engines start from a log checkpoint on disk, and read the entries of the log in a bucket.
+fn has_log_checkpoint(connector: &Connector) -> bool {
+    connector.format == "delta" && matches!(connector.location, Location::Local(_))
+}
+
 /// Starts a worker that writes the table.
 fn write_table(case: &Case, topic: &str, root: &Location, table: Table) -> Written {
     let name = case.unique(table.name);
@@ -303,19 +308,21 @@ fn write_table(case: &Case, topic: &str, root: &Location, table: Table) -> Writt
     connector.columns = Some(COLUMNS);
     connector.format = table.format;
     connector.partition_by = table.partition_by.to_vec();
-    let always = "  delta:\n    properties: {delta.checkpointInterval: \"1\"}\n";
-    let yaml = connector.yaml().replace("  delta:\n", always);
+    let mut yaml = connector.yaml();
+    if has_log_checkpoint(&connector) {
+        let always = "  delta:\n    properties: {delta.checkpointInterval: \"1\"}\n";
+        yaml = yaml.replace("  delta:\n", always);
+    }
     let file = case.write(&format!("{name}.yaml"), &yaml);
     let worker = run_until_end(case, &file).start();
     Written { connector, file, worker }
 }
 
 impl Written {
-    /// Waits for the table's end, and says the connector's name. A Delta table has a log checkpoint then,
-    /// from which engines start.
+    /// Waits for the table's end, and says the connector's name.
     fn end(self, case: &Case) -> String {
         self.worker.wait(PATIENCE).assert_code(0);
-        if self.connector.format == "delta" {
+        if has_log_checkpoint(&self.connector) {
             let maintain = ["maintain".as_ref(), self.file.as_os_str()];
             Launch::new(case, maintain).start().wait(PATIENCE).assert_code(0);
             let hint = format!("{}/_delta_log/_last_checkpoint*", self.connector.location.uri());
