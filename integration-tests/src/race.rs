@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use connectors::store::Store;
+use futures::future::try_join_all;
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt, PutMode, UpdateVersion};
 use tokio::sync::Barrier;
@@ -32,8 +33,9 @@ pub async fn assert_one_winner_for_each_key(location: &Location, keys: usize) {
         })
         .collect();
     let mut winners = vec![Vec::new(); keys];
-    for (writer, won) in writers.into_iter().enumerate() {
-        won.await.unwrap().into_iter().for_each(|key| winners[key].push(writer));
+    // All at once: who fails leaves the others waiting.
+    for (writer, won) in try_join_all(writers).await.unwrap().into_iter().enumerate() {
+        won.into_iter().for_each(|key| winners[key].push(writer));
     }
     let store = client(location);
     for (key, winners) in winners.iter().enumerate() {
@@ -85,9 +87,7 @@ pub async fn assert_no_count_is_lost(location: &Location, times: usize) {
             })
         })
         .collect();
-    for writer in writers {
-        writer.await.unwrap();
-    }
+    try_join_all(writers).await.unwrap();
     let (count, _) = get(&store, &path).await;
     assert_eq!(count, (WRITERS * times).to_string());
 }
